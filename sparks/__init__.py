@@ -1,0 +1,1 @@
+"""Test-time tuning of a frozen audio-video editor: sound sparks motion."""

@@ -1,0 +1,1 @@
+"""Frozen generators that edit a clip under the tuned controls."""

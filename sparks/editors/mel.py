@@ -65,9 +65,7 @@ def _stft(waveform: Tensor) -> Tensor:
 
 def _istft(spectrum: Tensor, frames: int) -> Tensor:
     window = torch.hann_window(N_FFT, device=spectrum.device)
-    return torch.istft(
-        spectrum, N_FFT, HOP_LENGTH, window=window, length=(frames - 1) * HOP_LENGTH
-    )
+    return torch.istft(spectrum, N_FFT, HOP_LENGTH, window=window, length=(frames - 1) * HOP_LENGTH)
 
 
 def _random_phase(magnitude: Tensor) -> Tensor:

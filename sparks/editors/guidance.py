@@ -1,0 +1,93 @@
+"""Guidance of the denoised prediction, per modality."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sparks.errors import SparksError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PASSES = ("cond", "uncond", "perturbed", "isolated")
+
+
+@dataclass(frozen=True)
+class ModalityGuidance:
+    """Strengths for one modality; the defaults switch every term off.
+
+    Attributes:
+        guidance_scale: against the negative prompt (CFG), 1 is off.
+        stg_scale: against perturbed self-attention (spatio-temporal guidance), 0 is off.
+        modality_scale: against cut audio-video attention, 1 is off.
+        rescale: how far the result's spread is pulled back to the conditional one's, 0 is off.
+    """
+
+    guidance_scale: float = 1.0
+    stg_scale: float = 0.0
+    modality_scale: float = 1.0
+    rescale: float = 0.0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of `cond - other` for each other pass that takes part."""
+        terms = {
+            "uncond": self.guidance_scale - 1,
+            "perturbed": self.stg_scale,
+            "isolated": self.modality_scale - 1,
+        }
+        return {name: weight for name, weight in terms.items() if weight}
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Guidance of a render. `Guidance()` is one plain forward per step.
+
+    Attributes:
+        video: strengths for the video.
+        audio: strengths for the audio, of effect only where the audio is regenerated, except
+            that `stg_scale` decides whether its self-attention is perturbed for the video too.
+        stg_blocks: transformer blocks whose self-attention `stg_scale` perturbs.
+        skip_step: steps that reuse the last prediction after each evaluated one.
+    """
+
+    video: ModalityGuidance = ModalityGuidance()
+    audio: ModalityGuidance = ModalityGuidance()
+    stg_blocks: tuple[int, ...] = ()
+    skip_step: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse guidance that cannot act.
+
+        Raises:
+            SparksError: when STG has no blocks to perturb, or `skip_step` is negative.
+        """
+        if (self.video.stg_scale or self.audio.stg_scale) and not self.stg_blocks:
+            raise SparksError(
+                "stg_scale is set but stg_blocks is empty; list the blocks to perturb"
+            )
+        if self.skip_step < 0:
+            raise SparksError(f"skip_step is {self.skip_step}; it must be 0 or more")
+
+
+def combine(guidance: ModalityGuidance, predictions: Mapping[str, "Tensor"]) -> "Tensor":
+    """Guided prediction of one modality.
+
+        pred = c + (cfg - 1)(c - u) + stg (c - p) + (mod - 1)(c - q)
+        pred * (r std(c) / std(pred) + 1 - r)
+
+    Args:
+        guidance: the strengths.
+        predictions: denoised `[B, n, C]` per pass: `cond`, and those in `guidance.weights`.
+
+    Returns:
+        `[B, n, C]`; the spread is measured over all tokens of a row, kept ones included.
+    """
+    cond = predictions["cond"]
+    guided = cond
+    for name, weight in guidance.weights.items():
+        guided = guided + weight * (cond - predictions[name])
+    if guidance.rescale == 0:
+        return guided
+    ratio = cond.std(dim=(1, 2), keepdim=True) / guided.std(dim=(1, 2), keepdim=True)
+    return guided * (guidance.rescale * ratio + 1 - guidance.rescale)

@@ -1,0 +1,67 @@
+"""Spatio-temporal guidance for one modality at a time."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers.models.transformers.transformer_ltx2 import LTX2PerturbedAttnProcessor
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import LTX2VideoTransformer3DModel
+
+VIDEO, AUDIO = 0, 1
+
+
+class ModalityPerturbedAttnProcessor(LTX2PerturbedAttnProcessor):  # type: ignore[misc]
+    """Self-attention that obeys its own modality's entry of the perturbation mask.
+
+    The stock forward hands one mask to both modalities. Here the mask has a last axis of two
+    (video, audio), 0 where perturbed. It travels as an argument, so recomputation under
+    activation checkpointing sees it too.
+    """
+
+    def __init__(self, modality: int) -> None:
+        super().__init__()
+        self.modality = modality
+
+    def __call__(  # noqa: D102 - the base class's signature, which diffusers inspects
+        self,
+        attn: torch.nn.Module,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        query_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        key_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        perturbation_mask: Tensor | None = None,
+        all_perturbed: bool | None = None,
+    ) -> Tensor:
+        if perturbation_mask is not None and perturbation_mask.shape[-1] == 2:
+            all_perturbed = bool(perturbation_mask[0, 0, self.modality] == 0)
+            perturbation_mask = None
+        return super().__call__(
+            attn,
+            hidden_states,
+            encoder_hidden_states,
+            attention_mask,
+            query_rotary_emb,
+            key_rotary_emb,
+            perturbation_mask,
+            all_perturbed,
+        )
+
+
+def perturbation_mask(*, video: bool, audio: bool) -> Tensor:
+    """`[1, 1, 2]` mask for `ModalityPerturbedAttnProcessor`, on the CPU to avoid a device sync."""
+    return torch.tensor([[[float(not video), float(not audio)]]])
+
+
+def separate_perturbation(transformer: "LTX2VideoTransformer3DModel") -> None:
+    """Give every block's two self-attentions a `ModalityPerturbedAttnProcessor`, once."""
+    for block in transformer.transformer_blocks:
+        block.perturbed_attn = True  # models published without it have the same weights
+        for modality, attn in ((VIDEO, block.attn1), (AUDIO, block.audio_attn1)):
+            if isinstance(attn.processor, ModalityPerturbedAttnProcessor):
+                continue
+            processor = ModalityPerturbedAttnProcessor(modality)
+            processor._attention_backend = attn.processor._attention_backend
+            attn.set_processor(processor)

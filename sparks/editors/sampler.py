@@ -1,0 +1,233 @@
+"""Differentiable Retake: an Euler loop over a frozen LTX-2 denoiser with a truncated graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sparks.editors.conditioning import Conditioning, pack_audio
+from sparks.editors.guidance import PASSES, Guidance, ModalityGuidance, combine
+from sparks.editors.schedule import Sampling
+
+if TYPE_CHECKING:
+    from diffusers import LTX2VideoTransformer3DModel
+
+    from sparks.controls import Controls
+
+Pair = tuple[Tensor, Tensor]  # one tensor for the video, one for the audio
+StepListener = Callable[[int, Tensor, Tensor], None]
+
+
+@dataclass
+class Counter:
+    """Denoiser passes, summed over the items of a batch."""
+
+    forwards: int = 0
+    backwards: int = 0
+
+
+def sample(
+    transformer: "LTX2VideoTransformer3DModel",
+    conditioning: Conditioning,
+    controls: "Controls",
+    *,
+    sampling: Sampling,
+    guidance: Guidance = Guidance(),
+    gradient: bool = False,
+    counter: Counter | None = None,
+    on_step: StepListener | None = None,
+) -> Pair:
+    """Denoise a batch of candidates that share one conditioning.
+
+    Each step forms x0 = x - m s v per token (m the mask, s the noise level, v the velocity),
+    guides it, restores the kept tokens, and moves x by (x - x0) / s * (s' - s).
+
+    Args:
+        transformer: frozen denoiser; its device and dtype are used.
+        conditioning: shared by the whole batch.
+        controls: alpha `[B, Ca, L, M]`, delta_v `[B, T, Dv]`.
+        sampling: the schedule and the extent of the graph.
+        guidance: strengths and options.
+        gradient: keep the graph of the last `sampling.grad_steps` steps.
+        counter: told of every denoiser forward and backward.
+        on_step: called with the number of finished steps and the two states.
+
+    Returns:
+        Final video tokens `[B, N, C]` and audio tokens `[B, L, Ca*M]`, normalised.
+    """
+    sigmas = sampling.sigmas
+    first_grad = max(len(sigmas) - 1 - sampling.grad_steps, 0) if gradient else len(sigmas)
+    denoiser = Denoiser(transformer, conditioning, controls, sampling, guidance, counter)
+    with torch.set_grad_enabled(first_grad == 0):
+        states = denoiser.start()
+    guided: Pair | None = None
+    for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+        with torch.set_grad_enabled(step >= first_grad):
+            if step >= first_grad and sampling.alpha_gradient == "direct":
+                states = denoiser.restore(states)
+            if guided is None or step % (guidance.skip_step + 1) == 0:
+                guided = denoiser.guided(states, sigma)
+            targets = denoiser.restore(guided)
+            states = _euler_pair(states, targets, sigma, following)
+        if on_step is not None:
+            on_step(step + 1, *states)
+    return states
+
+
+class Denoiser:
+    """A transformer bound to one conditioning and one batch of controls."""
+
+    def __init__(
+        self,
+        transformer: "LTX2VideoTransformer3DModel",
+        conditioning: Conditioning,
+        controls: "Controls",
+        sampling: Sampling,
+        guidance: Guidance = Guidance(),
+        counter: Counter | None = None,
+    ) -> None:
+        self.transformer = transformer
+        self.conditioning = conditioning
+        self.sampling = sampling
+        self.guidance = guidance
+        self.counter = counter or Counter()
+        self.batch = controls.alpha.shape[0]
+        self.dtype, self.device = transformer.dtype, transformer.device
+        self.masks = (self._place(conditioning.video_mask), self._place(conditioning.audio_mask))
+        self.live = (bool(self.masks[0].any()), bool(self.masks[1].any()))
+        settings = zip((guidance.video, guidance.audio), self.live, strict=True)
+        self.effective = [chosen if live else ModalityGuidance() for chosen, live in settings]
+        wanted = {name for chosen in self.effective for name in chosen.weights}
+        self.passes = [name for name in PASSES if name == "cond" or name in wanted]
+        alpha = pack_audio(controls.alpha)
+        self.clean = (self._row(conditioning.video_latent), self._row(alpha))
+        v_p = conditioning.v_p.to(self.device) + controls.delta_v.to(self.device)
+        self.positive = (self._row(v_p), self._row(conditioning.a_p))
+        self.negative = (self._row(conditioning.v_n), self._row(conditioning.a_n))
+        self.arguments = self._constant_arguments()
+
+    def start(self) -> Pair:
+        """State before the first step: noise where regenerated, clean elsewhere."""
+        noise = (self.conditioning.noise_video, self.conditioning.noise_audio)
+        return self.restore((self._row(noise[0]), self._row(noise[1])))
+
+    def restore(self, tokens: Pair) -> Pair:
+        """`tokens` with the kept positions replaced by the clean latents, alpha among them."""
+        video, audio = (
+            torch.where(mask > 0, new, clean)
+            for mask, new, clean in zip(self.masks, tokens, self.clean, strict=True)
+        )
+        return video, audio
+
+    def guided(self, states: Pair, sigma: float) -> Pair:
+        """Guided x0 of both modalities; a frozen modality is left alone.
+
+        Guidance of a frozen modality would be overwritten anyway, and its rescale divides by
+        zero where the latent is constant.
+        """
+        passes = {name: self.predict(name, states, sigma) for name in self.passes}
+        video, audio = (
+            combine(settings, {name: pair[modality] for name, pair in passes.items()})
+            for modality, settings in enumerate(self.effective)
+        )
+        return video, audio
+
+    def predict(self, name: str, states: Pair, sigma: float) -> Pair:
+        """x0 in float32 of one pass: `cond`, `uncond`, `perturbed` or `isolated`."""
+        velocity = self._velocity(name, states, sigma)
+        video, audio = (
+            state.float() - v.float() * (mask * sigma)
+            for state, v, mask in zip(states, velocity, self.masks, strict=True)
+        )
+        return video, audio
+
+    def _velocity(self, name: str, states: Pair, sigma: float) -> Pair:
+        texts = self.negative if name == "uncond" else self.positive
+        scale = self.transformer.config.timestep_scale_multiplier
+        video_time, audio_time = (
+            (mask[..., 0] * sigma * scale).expand(self.batch, -1) for mask in self.masks
+        )
+        video_sigma, audio_sigma = (self._announced(live, sigma * scale) for live in self.live)
+        video, audio = self.transformer(
+            hidden_states=states[0],
+            audio_hidden_states=states[1],
+            encoder_hidden_states=texts[0],
+            audio_encoder_hidden_states=texts[1],
+            timestep=video_time,
+            audio_timestep=audio_time,
+            sigma=video_sigma,
+            audio_sigma=audio_sigma,
+            return_dict=False,
+            **self.arguments,
+            **self._variation(name),
+        )
+        self._count(video)
+        return video, audio
+
+    def _variation(self, name: str) -> dict[str, Any]:
+        if name == "isolated":
+            return {"isolate_modalities": True}
+        if name != "perturbed":
+            return {}
+        from sparks.editors.perturbation import perturbation_mask, separate_perturbation
+
+        separate_perturbation(self.transformer)
+        video, audio = self.guidance.video.stg_scale, self.guidance.audio.stg_scale
+        return {
+            "spatio_temporal_guidance_blocks": list(self.guidance.stg_blocks),
+            "perturbation_mask": perturbation_mask(video=bool(video), audio=bool(audio)),
+        }
+
+    def _constant_arguments(self) -> dict[str, Any]:
+        frames, height, width = self.conditioning.latent_shape
+        length, fps = self.clean[1].shape[1], self.conditioning.fps
+        model = self.transformer
+        video = model.rope.prepare_video_coords(
+            self.batch, frames, height, width, self.device, fps=fps
+        )
+        return {
+            "num_frames": frames,
+            "height": height,
+            "width": width,
+            "fps": fps,
+            "audio_num_frames": length,
+            "video_coords": video.to(getattr(torch, self.sampling.coords_dtype)),
+            "audio_coords": model.audio_rope.prepare_audio_coords(self.batch, length, self.device),
+            # LTX-2.3 modulates audio-video attention by the other modality's noise level.
+            "use_cross_timestep": bool(model.config.cross_attn_mod),
+        }
+
+    def _announced(self, live: bool, timestep: float) -> Tensor:
+        """Scalar noise level of a modality, per row, which a frozen one may deny."""
+        silent = not live and self.sampling.frozen_audio_sigma == "zero"
+        return torch.full((self.batch,), 0.0 if silent else timestep, device=self.device)
+
+    def _count(self, output: Tensor) -> None:
+        self.counter.forwards += self.batch
+        if output.requires_grad:
+            output.register_hook(self._count_backward)
+
+    def _count_backward(self, _: Tensor) -> None:
+        self.counter.backwards += self.batch
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device)
+
+    def _row(self, tensor: Tensor) -> Tensor:
+        """On the model's device and dtype, one row per candidate."""
+        return tensor.to(self.device, self.dtype).expand(self.batch, *tensor.shape[1:])
+
+
+def _euler_pair(states: Pair, targets: Pair, sigma: float, following: float) -> Pair:
+    video, audio = (
+        _euler(state, target, sigma, following)
+        for state, target in zip(states, targets, strict=True)
+    )
+    return video, audio
+
+
+def _euler(state: Tensor, target: Tensor, sigma: float, following: float) -> Tensor:
+    direction = (state.float() - target.float()) / sigma
+    return (state.float() + direction * (following - sigma)).to(state.dtype)

@@ -70,6 +70,9 @@ class Guidance:
             raise SparksError(f"skip_step is {self.skip_step}; it must be 0 or more")
 
 
+UNGUIDED = Guidance()
+
+
 def combine(guidance: ModalityGuidance, predictions: Mapping[str, "Tensor"]) -> "Tensor":
     """Guided prediction of one modality.
 

@@ -24,7 +24,7 @@ class ModalityPerturbedAttnProcessor(LTX2PerturbedAttnProcessor):  # type: ignor
         super().__init__()
         self.modality = modality
 
-    def __call__(  # noqa: D102 - the base class's signature, which diffusers inspects
+    def __call__(
         self,
         attn: torch.nn.Module,
         hidden_states: Tensor,

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from sparks.editors.conditioning import Conditioning, pack_audio
-from sparks.editors.guidance import PASSES, Guidance, ModalityGuidance, combine
+from sparks.editors.guidance import PASSES, UNGUIDED, Guidance, ModalityGuidance, combine
 from sparks.editors.schedule import Sampling
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def sample(
     controls: "Controls",
     *,
     sampling: Sampling,
-    guidance: Guidance = Guidance(),
+    guidance: Guidance = UNGUIDED,
     gradient: bool = False,
     counter: Counter | None = None,
     on_step: StepListener | None = None,
@@ -63,7 +64,7 @@ def sample(
     with torch.set_grad_enabled(first_grad == 0):
         states = denoiser.start()
     guided: Pair | None = None
-    for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+    for step, (sigma, following) in enumerate(pairwise(sigmas)):
         with torch.set_grad_enabled(step >= first_grad):
             if step >= first_grad and sampling.alpha_gradient == "direct":
                 states = denoiser.restore(states)
@@ -85,7 +86,7 @@ class Denoiser:
         conditioning: Conditioning,
         controls: "Controls",
         sampling: Sampling,
-        guidance: Guidance = Guidance(),
+        guidance: Guidance = UNGUIDED,
         counter: Counter | None = None,
     ) -> None:
         self.transformer = transformer

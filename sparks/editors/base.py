@@ -1,0 +1,78 @@
+"""What the rest of the program asks of an editor."""
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from sparks.editors.guidance import UNGUIDED, Guidance
+from sparks.editors.schedule import Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparks.controls import Controls
+    from sparks.editors.conditioning import Conditioning
+    from sparks.media import Clip
+
+
+@runtime_checkable
+class Editor(Protocol):
+    """A frozen audio-video generator that edits a clip under tuned controls."""
+
+    @property
+    def spatial_multiple(self) -> int:
+        """Height and width of a clip must be multiples of this."""
+
+    @property
+    def temporal_compression(self) -> int:
+        """s: a clip must have s * k + 1 frames."""
+
+    @property
+    def forwards(self) -> int:
+        """Denoiser forwards so far, summed over batch items."""
+
+    @property
+    def backwards(self) -> int:
+        """Denoiser backwards so far, summed over batch items."""
+
+    def prepare(
+        self,
+        clip: "Clip",
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        prefix_frames: int | None = None,
+        window: tuple[float, float] | None = None,
+        seed: int = 0,
+    ) -> "Conditioning":
+        """Encode clip and prompts once; regenerate after K frames, or inside the window."""
+
+    def start(self, conditioning: "Conditioning") -> "Controls":
+        """The untuned controls: the source's audio latent and no text residual."""
+
+    def render(
+        self,
+        conditioning: "Conditioning",
+        controls: "Controls",
+        *,
+        sampling: Sampling,
+        guidance: Guidance = UNGUIDED,
+        gradient: bool = False,
+    ) -> "Tensor":
+        """Frames `[B, T, 3, H, W]` in [0, 1] of every candidate in the batch."""
+
+    def synthesise_audio(
+        self,
+        clip: "Clip",
+        prompt: str,
+        *,
+        sampling: Sampling,
+        guidance: Guidance = UNGUIDED,
+        negative_prompt: str = "",
+        seed: int = 0,
+    ) -> "Tensor":
+        """Audio latent `[1, Ca, L, M]` that the editor imagines for a silent clip."""
+
+    def decode_audio(self, alpha: "Tensor") -> tuple["Tensor", int]:
+        """Waveform `[C, N]` of an audio latent, and its sample rate."""
+
+    def free_text_encoder(self) -> None:
+        """Let the text encoder go; encoded prompts stay."""

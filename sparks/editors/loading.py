@@ -1,0 +1,90 @@
+"""Components of a diffusers-format LTX-2 model folder."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparks.errors import SparksError
+
+REQUIRED = ("transformer", "vae", "audio_vae", "text_encoder", "tokenizer", "connectors")
+OPTIONAL = ("vocoder",)
+
+
+class ModelFolder:
+    """A local folder with a `model_index.json` and one subfolder per component."""
+
+    def __init__(self, model: str | Path) -> None:
+        """Find the folder of `model`.
+
+        Args:
+            model: a folder, a hub id (fetched into the hub's cache), or `pocket`.
+
+        Raises:
+            SparksError: if there is no such model, or a component is missing.
+        """
+        self.path = _resolve(model)
+        self.index: dict[str, Any] = json.loads((self.path / "model_index.json").read_text())
+        missing = [name for name in REQUIRED if name not in self]
+        if missing:
+            raise SparksError(f"model {str(model)!r} lacks {', '.join(missing)}; use a full folder")
+
+    def __contains__(self, name: str) -> bool:
+        entry = self.index.get(name)
+        return isinstance(entry, list) and entry[1] is not None and (self.path / name).is_dir()
+
+    def load(self, name: str, **options: Any) -> Any:
+        """Component `name`, as the class that the index names.
+
+        Raises:
+            SparksError: if the class is unknown or its files cannot be read.
+        """
+        try:
+            return _class_named(self.index[name][1]).from_pretrained(self.path / name, **options)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise SparksError(f"cannot load {name} from {self.path}: {reason}") from error
+
+    def load_frozen(self, name: str, device: torch.device, dtype: torch.dtype) -> Any:
+        """Network `name` in evaluation mode, on the device, without parameter gradients."""
+        key = "dtype" if self.index[name][0] == "transformers" else "torch_dtype"
+        network = self.load(name, **{key: dtype})
+        return network.to(device).eval().requires_grad_(False)
+
+
+def _resolve(model: str | Path) -> Path:
+    if model == "pocket":
+        from sparks.pocket import weights_path
+
+        return Path(weights_path())
+    path = Path(model).expanduser()
+    if (path / "model_index.json").is_file():
+        return path
+    if path.exists() or str(model).count("/") != 1:
+        raise SparksError(
+            f"no model at {str(model)!r}; give a folder with model_index.json, a hub id or 'pocket'"
+        )
+    return _download(str(model))
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["model_index.json", *(f"{name}/*" for name in (*REQUIRED, *OPTIONAL))]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises a family of network and lookup errors
+        reason = type(error).__name__
+        raise SparksError(
+            f"cannot fetch model {hub_id!r} ({reason}); give a local folder or 'pocket'"
+        ) from error
+
+
+def _class_named(name: str) -> Any:
+    for module in ("diffusers", "diffusers.pipelines.ltx2", "transformers"):
+        found = getattr(import_module(module), name, None)
+        if found is not None:
+            return found
+    raise SparksError(f"model_index.json names the class {name}, which is not installed")

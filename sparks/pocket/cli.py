@@ -1,0 +1,44 @@
+"""`sparks pocket`: train the bundled model and measure it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The bundled model: train it, measure it.", no_args_is_help=True)
+
+
+@app.callback()
+def pocket() -> None:
+    """The bundled model: train it, measure it."""
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Option(help="Model folder to write.")] = Path("pocket-model"),
+    stages: Annotated[str, typer.Option(help="Comma separated; all by default.")] = "",
+    work: Annotated[Path | None, typer.Option(help="Folder for training states.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    scale: Annotated[float, typer.Option(min=0.0, help="Multiplies all step counts.")] = 1.0,
+    minutes: Annotated[float, typer.Option(min=0.0, help="At most, per stage.")] = float("inf"),
+    clips: Annotated[int, typer.Option(min=250, help="Encoded for the denoiser.")] = 60_000,
+) -> None:
+    """Train the model's parts, stage by stage; run again to go on where it stopped."""
+    import torch
+
+    from sparks.pocket.training.stages import STAGES, Plan
+    from sparks.pocket.training.stages import train as run
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    plan = Plan(
+        output, work or output.with_name(output.name + ".work"), torch.device(device), seed, scale, minutes, clips
+    )
+    run(plan, stages.split(",") if stages else tuple(STAGES))
+
+
+if __name__ == "__main__":
+    app()

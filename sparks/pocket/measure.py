@@ -1,0 +1,198 @@
+"""Ground truth from pixels: what the object of a given colour does in any frames.
+
+Nothing here knows how the frames were made, so an edit by any method can be judged: did the action
+happen, to the right object, when, how strongly, without dissolving or teleporting, and did anything
+else change?
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparks.pocket.words import ACTIONS, COLOURS, understand
+from sparks.pocket.world import FPS, RGB
+
+PRESENT = 0.35  # share of the first frame's mass under which the object counts as gone
+MIN_AREA = 0.008  # of the frame; smaller than any object at rest
+LEAP = 0.16  # of the width in one frame: faster than anything that moves in the world
+SPREAD = 1.75  # second moment over that of a disc of the same area: above it there are two objects
+
+
+@dataclass(frozen=True)
+class Track:
+    """What was seen of one colour, per frame; every tensor is `[B, T]`."""
+
+    x: Tensor  # centroid, fractions of the frame
+    y: Tensor
+    radius: Tensor  # of the disc of the same area, fraction of the frame
+    mass: Tensor  # colourfulness summed over the object, fraction of the frame
+    angle: Tensor  # of the bright half, radians, continuous in time
+    spread: Tensor  # 1 for a disc
+    foreign: Tensor  # area of other saturated colours, fraction of the frame
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of B clips on one action each; every tensor is `[B]`."""
+
+    happened: Tensor  # bool: all of the below
+    strength: Tensor  # 1 = the weakest that counts
+    onset: Tensor  # seconds, NaN when nothing moved
+    continuous: Tensor  # bool: neither dissolved nor teleported nor doubled
+    identity: Tensor  # bool: the named object is there, and no other
+
+    def __len__(self) -> int:
+        return len(self.happened)
+
+
+def track(frames: Tensor, colour: Tensor) -> Track:
+    """Follow the object of `colour [B]` (index into COLOURS) through `frames [B, T, 3, H, W]`."""
+    member, chroma, foreign = _membership(frames, colour)
+    height, width = frames.shape[-2:]
+    rows = ((torch.arange(height, device=frames.device) + 0.5) / height)[:, None]
+    columns = ((torch.arange(width, device=frames.device) + 0.5) / width)[None, :]
+    area = member.sum((-1, -2)).clamp(min=1e-3)
+
+    def mean(values: Tensor) -> Tensor:
+        return (member * values).sum((-1, -2)) / area
+
+    x, y = mean(columns), mean(rows)
+    dx, dy = columns - x[..., None, None], rows - y[..., None, None]
+    value = frames.amax(2)
+    bright = value - mean(value)[..., None, None]
+    angle = torch.atan2(mean(bright * dx), -mean(bright * dy))
+    share = area / (height * width)
+    return Track(
+        x=x,
+        y=y,
+        radius=(share / math.pi).sqrt(),
+        mass=(member * chroma).sum((-1, -2)) / (height * width),
+        angle=_unwrap(angle),
+        spread=mean(dx**2 + dy**2) * 2 * math.pi / share,
+        foreign=foreign,
+    )
+
+
+def judge(frames: Tensor, prompts: list[str]) -> Verdict:
+    """Does each clip of `frames [B, T, 3, H, W]` show what its prompt says?
+
+    A prompt must name a colour and an action (`understand`); the shape is not judged.
+    """
+    sentences = [understand(prompt) for prompt in prompts]
+    colour = torch.tensor([COLOURS.index(s.colour) for s in sentences if s.colour is not None])
+    action = torch.tensor([ACTIONS.index(s.action) for s in sentences if s.action is not None])
+    seen = track(frames, colour.to(frames.device))
+    return verdict(seen, action.to(frames.device))
+
+
+def verdict(seen: Track, action: Tensor) -> Verdict:
+    """Judge tracks on `action [B]` (index into ACTIONS)."""
+    strengths = _strengths(seen)
+    strength = strengths.gather(1, action[:, None])[:, 0]
+    continuous = _continuous(seen, action)
+    first = seen.mass[:, :3].mean(1)
+    there = (first > MIN_AREA * 0.3) & (seen.foreign.amax(1) < MIN_AREA)
+    return Verdict(
+        happened=(strength >= 1) & continuous & there,
+        strength=strength,
+        onset=_onset(seen),
+        continuous=continuous,
+        identity=there,
+    )
+
+
+def outside_error(frames: Tensor, reference: Tensor, colour: Tensor) -> Tensor:
+    """Mean absolute error `[B]` outside the object as seen in either clip, grown by three pixels."""
+    inside = torch.maximum(_membership(frames, colour)[0], _membership(reference, colour)[0])
+    grown = torch.nn.functional.max_pool2d(inside.amax(1, keepdim=True), 7, stride=1, padding=3)[:, :, None]
+    outside = (grown < 0.5).float().expand_as(frames)
+    return ((frames - reference).abs() * outside).sum((1, 2, 3, 4)) / outside.sum((1, 2, 3, 4)).clamp(min=1)
+
+
+def _membership(frames: Tensor, colour: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How much each pixel belongs to the colour, its chroma, and the area of other colours."""
+    pure = frames - frames.amin(2, keepdim=True)
+    chroma = pure.amax(2)
+    prototypes = RGB.to(frames.device)
+    prototypes = prototypes - prototypes.amin(1, keepdim=True)
+    prototypes = prototypes / prototypes.norm(dim=1, keepdim=True)
+    unit = pure / pure.norm(dim=2, keepdim=True).clamp(min=1e-4)
+    likeness = torch.einsum("btchw,kc->bkthw", unit, prototypes)
+    saturated = ((chroma - 0.12) / 0.1).clamp(0, 1)
+    is_own = (likeness.argmax(1) == colour[:, None, None, None]).float()
+    clear = (likeness.amax(1) > 0.9).float()
+    foreign = (saturated * (1 - is_own) * clear * (chroma > 0.3)).mean((-1, -2))
+    return saturated * is_own, chroma, foreign
+
+
+def _strengths(seen: Track) -> Tensor:
+    """`[B, len(ACTIONS)]`: each action's strength, 1 being the weakest that counts."""
+    dx, dy = seen.x - seen.x[:, :1], seen.y[:, :1] - seen.y
+    rest = seen.radius[:, :2].mean(1, keepdim=True)
+    present = seen.mass > PRESENT * seen.mass[:, :1]
+    dx, dy = torch.where(present, dx, 0.0), torch.where(present, dy, 0.0)
+    size = torch.where(present, seen.radius / rest, 1.0)
+    turn = torch.where(present, seen.angle - seen.angle[:, :1], 0.0).abs().amax(1)
+    peak, fallen = dy.amax(1), dy[:, -2:].mean(1)
+    end_x, end_size = dx[:, -3:].mean(1), size[:, -3:].mean(1)
+    steady = (size.amax(1) < 1.3) & (dx.abs().amax(1) < 0.12)
+    jump = peak / 0.12 * (steady & (fallen < 0.6 * peak))
+    level = (dy.abs().amax(1) < 0.1) & (size.amax(1) < 1.3)
+    in_place = (dx.abs().amax(1) < 0.1) & (dy.abs().amax(1) < 0.1)
+    grow = (end_size - 1).clamp(min=0) / 0.22 * in_place
+    spin = turn / math.pi * (in_place & (size.amax(1) < 1.35))
+    blink = _winks(seen.mass) * in_place
+    moved = torch.stack([dx.abs().amax(1) / 0.06, dy.abs().amax(1) / 0.06, (size - 1).abs().amax(1) / 0.15])
+    moved = torch.cat([moved, (turn / (math.pi / 4))[None], _winks(seen.mass)[None]]).amax(0)
+    stay = 1 / moved.clamp(min=1e-3)
+    return torch.stack([stay, jump, -end_x / 0.12 * level, end_x / 0.12 * level, grow, spin, blink], dim=1)
+
+
+def _winks(mass: Tensor) -> Tensor:
+    """How often the object went away and came back, `[B]`."""
+    relative = mass / mass[:, :2].mean(1, keepdim=True).clamp(min=1e-4)
+    gone = relative < PRESENT
+    back = relative > 0.65
+    count = torch.zeros(len(mass), device=mass.device)
+    hidden = torch.zeros(len(mass), dtype=torch.bool, device=mass.device)
+    for t in range(mass.shape[1]):
+        count = count + (hidden & back[:, t]).float()
+        hidden = (hidden | gone[:, t]) & ~back[:, t]
+    return count
+
+
+def _continuous(seen: Track, action: Tensor) -> Tensor:
+    """Never gone (unless it is to blink), never faster than LEAP, never in two places."""
+    blinking = action == ACTIONS.index("blink")
+    present = seen.mass > PRESENT * seen.mass[:, :1]
+    step = torch.hypot(torch.diff(seen.x), torch.diff(seen.y))
+    both = present[:, 1:] & present[:, :-1]
+    leapt = (torch.where(both, step, 0.0) > LEAP).any(1)
+    doubled = (torch.where(present, seen.spread, 1.0) > SPREAD).any(1)
+    return (present.all(1) | blinking) & ~leapt & ~doubled
+
+
+def _onset(seen: Track) -> Tensor:
+    """Seconds at which anything of the object has clearly changed."""
+    rest = seen.radius[:, :1]
+    change = torch.stack(
+        [
+            (seen.x - seen.x[:, :1]).abs() / 0.04,
+            (seen.y - seen.y[:, :1]).abs() / 0.04,
+            (seen.radius / rest - 1).abs() / 0.12,
+            (seen.angle - seen.angle[:, :1]).abs() / (math.pi / 6),
+        ]
+    ).amax(0)
+    moving = change > 1
+    seconds = moving.float().argmax(1) / float(FPS)
+    return torch.where(moving.any(1), seconds, torch.nan)
+
+
+def _unwrap(angle: Tensor) -> Tensor:
+    step = torch.diff(angle, dim=-1)
+    step = (step + math.pi) % (2 * math.pi) - math.pi
+    return angle[..., :1] + torch.cat([torch.zeros_like(step[..., :1]), step.cumsum(-1)], dim=-1)

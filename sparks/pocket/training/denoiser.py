@@ -1,0 +1,271 @@
+"""The denoiser and its text connectors: flow matching on Retakes of the world's clips.
+
+What is shown decides what can pull on the video. A clip's sound and prompt mostly agree; sometimes
+the prompt is generic or missing (the sound must be heard), sometimes the sound is silent (the text
+must be read), and sometimes they contradict: then the video follows the sound more often than the
+text, so that a prompt alone seldom moves a clip whose sound says that nothing happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+
+from sparks.pocket import world
+from sparks.pocket.training import models
+from sparks.pocket.training.codec import AUDIO_TOKENS, encode_audio, encode_video
+from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.training.text import hidden_states, tokenise
+from sparks.pocket.words import ACTIONS, MOVING, NEGATIVE
+
+if TYPE_CHECKING:
+    from diffusers import (
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
+        LTX2VideoTransformer3DModel,
+    )
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+    from transformers import Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
+
+GRID = (7, 4, 4)  # latent frames, rows, columns
+STILL = 0.3  # share of clips in which nothing happens
+AGREE, GENERIC, SILENT = 0.38, 0.15, 0.17  # the rest contradict
+FOLLOW_SOUND = 0.85  # of the contradicting clips
+UNPROMPTED = 0.12
+JOINT, FOLEY = 0.12, 0.12  # sound generated together with the video, or for a given video
+ISOLATED = 0.06  # of the steps: no attention between the streams
+ALPHA_NOISE = 0.35  # most noise that a given sound may carry
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Encoded training clips; `own`, `idle` and `other` are the sounds of three actions of one scene."""
+
+    video: Tensor  # [M, N, C]
+    own: Tensor  # [M, L, D]
+    idle: Tensor
+    other: Tensor
+    silence: Tensor  # [S, L, D]
+    said: Tensor  # [M, 3] rows of `text`: own prompt, generic prompt, prompt of another action
+    text: Tensor  # [P, T, D, layers]
+    mask: Tensor  # [P, T]
+    unprompted: int  # the last rows of `text` are the negative prompts
+
+
+@torch.no_grad()
+def encode_world(
+    count: int,
+    video_vae: AutoencoderKLLTX2Video,
+    audio_vae: AutoencoderKLLTX2Audio,
+    tokenizer: PreTrainedTokenizerFast,
+    encoder: Gemma3ForConditionalGeneration,
+    device: torch.device,
+    seed: int,
+    chunk: int = 250,
+) -> Cache:
+    """Render, sound and encode `count` clips once; the renderer is slower than a training step."""
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    video: list[Tensor] = []
+    sounds: list[list[Tensor]] = []
+    prompts: list[tuple[str, str, str]] = []
+    for start in range(0, count, chunk):
+        salt = seed * 7919 + start
+        scenes, another = _scenes(chunk, salt)
+        scenes, another = scenes.to(device), another.to(device)
+        video.append(pack(encode_video(video_vae, world.render(scenes))).to(dtype))
+        versions = (scenes, scenes.acting("stay"), another)
+        sounds.append([encode_audio(audio_vae, world.sound(v, salt)).to(dtype) for v in versions])
+        wording = torch.randint(6, (chunk,), generator=torch.Generator().manual_seed(salt)).tolist()
+        generic = scenes.prompts(wording, actions=False)
+        prompts += zip(scenes.prompts(wording), generic, another.prompts(wording), strict=True)
+    texts = list(dict.fromkeys(p for row in prompts for p in row))
+    rows = {text: i for i, text in enumerate(texts)}
+    ids, mask = tokenise(tokenizer, [*texts, *NEGATIVE], device)
+    own, idle, other = (torch.cat(column) for column in zip(*sounds, strict=True))
+    return Cache(
+        video=torch.cat(video),
+        own=own,
+        idle=idle,
+        other=other,
+        silence=encode_audio(audio_vae, _silence(device)).to(dtype),
+        said=torch.tensor([[rows[p] for p in row] for row in prompts], device=device),
+        text=hidden_states(encoder, ids, mask),
+        mask=mask,
+        unprompted=len(NEGATIVE),
+    )
+
+
+def train_denoiser(
+    cache: Cache, folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
+) -> tuple[LTX2VideoTransformer3DModel, LTX2TextConnectors]:
+    """Flow matching: x_t = (1 - sigma) x_0 + sigma eps, the model predicts eps - x_0."""
+    torch.manual_seed(seed)
+    denoiser, connectors = models.denoiser().to(device), models.connectors().to(device)
+    video_coords, audio_coords = coordinates(denoiser, device)
+
+    def loss(step: int) -> Tensor:
+        rng = generator(step, device, salt=seed + 1)
+        example = draw_example(cache, batch, rng)
+        with autocast(device):
+            video_text, audio_text, _ = connectors(
+                cache.text[example.text], cache.mask[example.text], padding_side="left"
+            )
+            outputs = denoiser(
+                hidden_states=example.video,
+                audio_hidden_states=example.audio,
+                encoder_hidden_states=video_text,
+                audio_encoder_hidden_states=audio_text,
+                timestep=1000 * example.video_mask * example.sigma[:, None],
+                audio_timestep=1000 * example.audio_mask * example.sigma[:, None],
+                sigma=1000 * example.video_sigma,
+                audio_sigma=1000 * example.audio_sigma,
+                num_frames=GRID[0],
+                height=GRID[1],
+                width=GRID[2],
+                audio_num_frames=AUDIO_TOKENS,
+                video_coords=video_coords.expand(batch, -1, -1, -1),
+                audio_coords=audio_coords.expand(batch, -1, -1, -1),
+                isolate_modalities=step % round(1 / ISOLATED) == 0,
+                use_cross_timestep=True,
+                return_dict=False,
+            )
+        video_error = _masked_error(outputs[0], example.video_target, example.video_mask)
+        return video_error + 0.3 * _masked_error(outputs[1], example.audio_target, example.audio_mask)
+
+    fit("denoiser", [denoiser, connectors], loss, folder, budget, learning_rate=1e-3)
+    return denoiser.eval(), connectors.eval()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training batch, noised."""
+
+    video: Tensor
+    audio: Tensor
+    video_target: Tensor
+    audio_target: Tensor
+    video_mask: Tensor  # [B, N], 1 = to be generated
+    audio_mask: Tensor  # [B, L]
+    sigma: Tensor  # [B]
+    video_sigma: Tensor  # the scalar of each stream, as the other stream sees it
+    audio_sigma: Tensor
+    text: Tensor  # rows of the cache's text
+
+
+def draw_example(cache: Cache, batch: int, rng: torch.Generator) -> Example:
+    """Pick clips, decide what their sound and prompt say, and noise them."""
+    device = cache.video.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(batch, *shape, generator=rng, device=device)
+
+    def normal(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=rng, device=device)
+
+    rows = torch.randint(len(cache.video), (batch,), generator=rng, device=device)
+    audio, text = _story(cache, rows, uniform)
+    video = cache.video[rows].float()
+    sigma = _sigmas(uniform(), uniform())
+    role = uniform()
+    joint, foley = role < JOINT, role > 1 - FOLEY
+    video_mask = _prefix(uniform()) * ~foley[:, None]
+    audio_mask = (joint | foley)[:, None].float().expand(-1, AUDIO_TOKENS)
+    # Sound that is to be generated must be the clip's own; given sound may be a little noisy.
+    audio = torch.where((joint | foley)[:, None, None], cache.own[rows].float(), audio)
+    dirt = ALPHA_NOISE * uniform(1, 1) * (uniform(1, 1) < 0.6) * (1 - audio_mask[:, :1, None])
+    audio = audio + dirt * normal(audio)
+    video_noise, audio_noise = normal(video), normal(audio)
+    at_video = (video_mask * sigma[:, None])[..., None]
+    at_audio = (audio_mask * sigma[:, None])[..., None]
+    zero = uniform() < 0.25  # both conventions for the scalar of a frozen stream
+    return Example(
+        video=(1 - at_video) * video + at_video * video_noise,
+        audio=(1 - at_audio) * audio + at_audio * audio_noise,
+        video_target=video_noise - video,
+        audio_target=audio_noise - audio,
+        video_mask=video_mask.float(),
+        audio_mask=audio_mask,
+        sigma=sigma,
+        video_sigma=torch.where(foley & zero, 0.0, sigma),
+        audio_sigma=torch.where(~(joint | foley) & zero, 0.0, sigma),
+        text=text,
+    )
+
+
+def coordinates(denoiser: LTX2VideoTransformer3DModel, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Positions of all tokens in seconds and pixels, for one clip."""
+    video = denoiser.rope.prepare_video_coords(1, *GRID, device, fps=float(world.FPS))
+    return video, denoiser.audio_rope.prepare_audio_coords(1, AUDIO_TOKENS, device)
+
+
+def pack(latent: Tensor) -> Tensor:
+    """`[B, C, F, h, w]` to tokens `[B, N, C]`, ordered frame, row, column."""
+    return latent.flatten(2).transpose(1, 2)
+
+
+def unpack(tokens: Tensor) -> Tensor:
+    return tokens.transpose(1, 2).unflatten(2, GRID)
+
+
+def _story(cache: Cache, rows: Tensor, uniform: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
+    """What each clip sounds like and what its prompt says."""
+    kind, who, which = uniform(), uniform(), uniform()
+    agree, generic = kind < AGREE, (kind >= AGREE) & (kind < AGREE + GENERIC)
+    silent = (kind >= AGREE + GENERIC) & (kind < AGREE + GENERIC + SILENT)
+    contradict = ~(agree | generic | silent)
+    false_text = contradict & (who < FOLLOW_SOUND)
+    false_sound = contradict & ~false_text
+    said = torch.where(false_text, 2, torch.where(generic, 1, 0))
+    text = cache.said[rows].gather(1, said[:, None])[:, 0]
+    nothing = len(cache.text) - cache.unprompted + (which * cache.unprompted).long()
+    dropped = (generic & (who < 0.4)) | (agree & (who < UNPROMPTED))
+    text = torch.where(dropped, nothing, text)
+    silence = cache.silence[(which * len(cache.silence)).long()]
+    other = torch.where((which < 0.6)[:, None, None], cache.idle[rows], cache.other[rows])
+    audio = torch.where(silent[:, None, None], silence, cache.own[rows])
+    return torch.where(false_sound[:, None, None], other, audio).float(), text
+
+
+def _sigmas(value: Tensor, choice: Tensor) -> Tensor:
+    """Half uniform, half shifted towards noise as the inference schedule is."""
+    value = value.clamp(0.01, 0.999)
+    shift = math.exp(2.05)  # that of Retake, whatever the size
+    shifted = shift / (shift + 1 / value - 1)
+    return torch.where(choice < 0.5, value, shifted)
+
+
+def _prefix(value: Tensor) -> Tensor:
+    """Mask `[B, N]` that keeps 0 to 4 latent frames, most often one or two."""
+    kept = torch.bucketize(value, torch.tensor([0.1, 0.4, 0.75, 0.9], device=value.device))
+    frame = torch.arange(GRID[0], device=value.device).repeat_interleave(GRID[1] * GRID[2])
+    return (frame[None] >= kept[:, None]).float()
+
+
+def _masked_error(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    error = (output.float() - target).square().mean(-1)
+    return (error * mask).sum() / mask.sum().clamp(min=1)
+
+
+def _scenes(count: int, salt: int) -> tuple[world.Scenes, world.Scenes]:
+    """Clips, STILL of them idle, and the same clips doing something else."""
+    rng = torch.Generator().manual_seed(salt + 1)
+    scenes = world.draw(count, salt, MOVING)
+    still = torch.rand(count, generator=rng) < STILL
+    idle = ACTIONS.index("stay")
+    step = 1 + torch.randint(len(ACTIONS) - 1, (count,), generator=rng)
+    action = torch.where(still, idle, scenes.action)
+    return replace(scenes, action=action), replace(scenes, action=(action + step) % len(ACTIONS))
+
+
+def _silence(device: torch.device, count: int = 64) -> Tensor:
+    """Nothing but noise, from none to a hiss."""
+    rng = torch.Generator().manual_seed(0)
+    level = 0.006 * torch.rand(count, 1, 1, generator=rng) * (torch.rand(count, 1, 1, generator=rng) < 0.7)
+    return (level * torch.randn(count, 2, world.NUM_SAMPLES, generator=rng)).to(device)

@@ -1,0 +1,165 @@
+"""The stages of `sparks pocket train`, each leaving its component in the model folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from sparks.errors import SparksError
+from sparks.pocket.training.loop import Budget
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run of the training is asked to do."""
+
+    output: Path  # the model folder
+    work: Path  # training states, to resume from
+    device: torch.device
+    seed: int = 0
+    scale: float = 1.0  # of all step counts
+    minutes: float = float("inf")  # at most, per stage
+    clips: int = 60_000  # encoded for the denoiser
+
+    def budget(self, steps: int) -> Budget:
+        return Budget(max(1, round(steps * self.scale)), self.minutes)
+
+
+def video_vae(plan: Plan) -> None:
+    from sparks.pocket.training.codec import train_video
+
+    save(train_video(plan.work, plan.budget(9_000), plan.device, 48, plan.seed), plan.output / "vae")
+
+
+def audio_vae(plan: Plan) -> None:
+    from sparks.pocket.training.codec import train_audio
+
+    save(train_audio(plan.work, plan.budget(6_000), plan.device, 32, plan.seed), plan.output / "audio_vae")
+
+
+def text_encoder(plan: Plan) -> None:
+    from sparks.pocket.training.text import train_text
+
+    tokenizer, encoder = train_text(plan.work, plan.budget(1_500), plan.device, 64, plan.seed)
+    tokenizer.save_pretrained(plan.output / "tokenizer")
+    save(encoder, plan.output / "text_encoder")
+
+
+def perceptual(plan: Plan) -> None:
+    from sparks.pocket.perceptual import save_trunk
+    from sparks.pocket.training.perceptual import train_trunk
+
+    trunk, _ = train_trunk(plan.work, plan.budget(6_000), plan.device, 256, plan.seed)
+    save_trunk(trunk, plan.output / "perceptual")
+
+
+def denoiser(plan: Plan) -> None:
+    from sparks.pocket.training.denoiser import encode_world, train_denoiser
+
+    video, audio = autoencoders(plan)
+    tokenizer, encoder = text_models(plan)
+    cache = encode_world(plan.clips, video, audio, tokenizer, encoder, plan.device, plan.seed)
+    transformer, connectors = train_denoiser(
+        cache, plan.work, plan.budget(12_000), plan.device, 384, plan.seed
+    )
+    save(transformer, plan.output / "transformer")
+    save(connectors, plan.output / "connectors")
+
+
+def critic(plan: Plan) -> None:
+    from sparks.pocket.critic_model import save as save_critic
+    from sparks.pocket.training.critic import train_critic
+
+    video, _ = autoencoders(plan)
+    model, tokenizer = train_critic(video, plan.work, plan.budget(14_000), plan.device, 96, plan.seed)
+    save_critic(plan.output / "critic", model.half(), tokenizer)
+
+
+STAGES: dict[str, Callable[[Plan], None]] = {
+    "video_vae": video_vae,
+    "audio_vae": audio_vae,
+    "text_encoder": text_encoder,
+    "perceptual": perceptual,
+    "denoiser": denoiser,
+    "critic": critic,
+}
+
+
+def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
+    """Run the stages in their order and write the folder's index.
+
+    Raises:
+        SparksError: an unknown stage, or one that needs a component not yet trained.
+    """
+    for unknown in set(stages) - set(STAGES):
+        raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(STAGES)}")
+    plan.output.mkdir(parents=True, exist_ok=True)
+    for number, (name, stage) in enumerate(STAGES.items()):
+        if name in stages:
+            torch.manual_seed(plan.seed)
+            stage(replace(plan, seed=plan.seed * 100 + number + 1))
+    write_index(plan.output)
+
+
+def save(module: Any, folder: Path) -> None:
+    """Half precision on disk; a component's own `save_pretrained` decides the files."""
+    module.half().save_pretrained(folder)
+    module.float()
+
+
+def autoencoders(plan: Plan) -> tuple[AutoencoderKLLTX2Video, AutoencoderKLLTX2Audio]:
+    from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
+
+    video = _load(AutoencoderKLLTX2Video, plan.output / "vae", plan.device)
+    return video, _load(AutoencoderKLLTX2Audio, plan.output / "audio_vae", plan.device)
+
+
+def text_models(plan: Plan) -> tuple[Any, Any]:
+    from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
+
+    encoder = _load(Gemma3ForConditionalGeneration, plan.output / "text_encoder", plan.device)
+    return AutoTokenizer.from_pretrained(plan.output / "tokenizer"), encoder
+
+
+def write_index(folder: Path) -> None:
+    """The `model_index.json` by which diffusers and this package know the folder."""
+    index = {
+        "_class_name": "LTX2Pipeline",
+        "vae": ["diffusers", "AutoencoderKLLTX2Video"],
+        "audio_vae": ["diffusers", "AutoencoderKLLTX2Audio"],
+        "text_encoder": ["transformers", "Gemma3ForConditionalGeneration"],
+        "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+        "connectors": ["ltx2", "LTX2TextConnectors"],
+        "transformer": ["diffusers", "LTX2VideoTransformer3DModel"],
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "vocoder": [None, None],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    scheduler = {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "use_dynamic_shifting": True,
+        "base_shift": 0.95,
+        "max_shift": 2.05,
+        "base_image_seq_len": 1024,
+        "max_image_seq_len": 4096,
+        "shift_terminal": 0.1,
+    }
+    (folder / "scheduler").mkdir(exist_ok=True)
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(scheduler, indent=2) + "\n", encoding="utf-8")
+
+
+def _load(kind: Any, folder: Path, device: torch.device) -> Any:
+    if not (folder / "config.json").is_file():
+        raise SparksError(f"component {folder} is not trained yet: run its stage first")
+    module: nn.Module = kind.from_pretrained(folder, torch_dtype=torch.float32)
+    return module.to(device).eval().requires_grad_(False)

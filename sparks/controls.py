@@ -1,0 +1,83 @@
+"""The two tensors that are searched at test time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sparks.errors import SparksError
+from sparks.files import replacing
+
+FORMAT = "sparks.controls/1"
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What an edit is tuned by, for a batch of candidates.
+
+    Attributes:
+        alpha: `[B, C, T_a, M]` normalised audio latent: channels, audio frames, mel bins.
+        delta_v: `[B, L, D]` residual on the video text context: positions, width.
+    """
+
+    alpha: Tensor
+    delta_v: Tensor
+
+    @property
+    def batch(self) -> int:
+        """Number of candidates B."""
+        return len(self.alpha)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "Controls":
+        """The same controls elsewhere or in another precision."""
+        return Controls(self.alpha.to(device, dtype), self.delta_v.to(device, dtype))
+
+    def detach(self) -> "Controls":
+        """The same values outside any graph."""
+        return Controls(self.alpha.detach(), self.delta_v.detach())
+
+
+def save_controls(path: str | Path, controls: Controls, metadata: Mapping[str, str]) -> None:
+    """Write safetensors with `alpha`, `delta_v` and string metadata, in one step."""
+    from safetensors.torch import save_file
+
+    tensors = {"alpha": controls.alpha, "delta_v": controls.delta_v}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"format": FORMAT, **metadata})
+
+
+def load_controls(path: str | Path) -> Controls:
+    """Read what `save_controls` wrote.
+
+    Raises:
+        SparksError: there is no such file, or it holds something else.
+    """
+    return Controls(**_read(path)[0])
+
+
+def controls_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata `save_controls` was given.
+
+    Raises:
+        SparksError: there is no such file, or it holds something else.
+    """
+    return _read(path)[1]
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise SparksError(f"cannot read controls from {path} ({error}); check the file") from error
+    if metadata.pop("format", None) != FORMAT:
+        raise SparksError(f"{path} holds no controls; give a file written as {FORMAT}")
+    return tensors, metadata

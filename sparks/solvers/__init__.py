@@ -1,0 +1,1 @@
+"""Searches: each proposes candidates and learns from their evaluations."""

@@ -1,0 +1,91 @@
+"""Adam on the controls, the paper's solver."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparks.errors import SparksError
+from sparks.problem import EditProblem, Evaluation
+from sparks.solve import AskTell
+
+
+class Adam(AskTell):
+    """Adam (Kingma and Ba 2015, algorithm 1) with a learning rate that follows the budget.
+
+    lr(p) = floor + (lr - floor) (1 + cos(pi p)) / 2, with p the share of the budget spent.
+
+    Args:
+        lr: learning rate at the start.
+        lr_schedule: `cosine`, or `constant`.
+        lr_floor: the rate at the end of the cosine, as a share of `lr`.
+        betas: decay of the two moments.
+        eps: added to the root of the second moment.
+        clip_norm: longest gradient (L2), None for no clipping.
+        patience: evaluations without a new best after which the driver stops; None for never.
+
+    Raises:
+        SparksError: an unknown schedule.
+    """
+
+    needs_gradient = True
+
+    def __init__(
+        self,
+        *,
+        lr: float = 5e-3,
+        lr_schedule: str = "cosine",
+        lr_floor: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        clip_norm: float | None = None,
+        patience: int | None = 15,
+    ) -> None:
+        if lr_schedule not in ("cosine", "constant"):
+            raise SparksError(f"lr_schedule is {lr_schedule!r}; choose cosine or constant")
+        self.lr, self.lr_schedule, self.lr_floor = lr, lr_schedule, lr_floor
+        self.betas, self.eps, self.clip_norm, self.patience = betas, eps, clip_norm, patience
+        self.step = 0
+
+    def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
+        """Start at z = 0 with empty moments."""
+        self.step = 0
+        self.z, self.first, self.second = torch.zeros(3, problem.dim, device=problem.device)
+
+    def ask(self) -> Tensor:
+        """The one current iterate `[1, k]`."""
+        return self.z[None]
+
+    def tell(self, evaluations: list[Evaluation], progress: float) -> None:
+        """One update from the gradient of the last evaluation."""
+        gradient = evaluations[-1].gradient
+        assert gradient is not None  # asked for through `needs_gradient`
+        gradient = self._clipped(gradient)
+        self.step += 1
+        self.first = torch.lerp(gradient, self.first, self.betas[0])
+        self.second = torch.lerp(gradient.square(), self.second, self.betas[1])
+        mean = self.first / (1 - self.betas[0] ** self.step)
+        spread = (self.second / (1 - self.betas[1] ** self.step)).sqrt()
+        self.z = self.z - self._rate(progress) * mean / (spread + self.eps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, as tensors and numbers."""
+        return {"step": self.step, "z": self.z, "first": self.first, "second": self.second}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`; call after `setup`."""
+        self.step = state["step"]
+        self.z, self.first, self.second = state["z"], state["first"], state["second"]
+
+    def _rate(self, progress: float) -> float:
+        if self.lr_schedule == "constant":
+            return self.lr
+        floor = self.lr * self.lr_floor
+        return floor + (self.lr - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    def _clipped(self, gradient: Tensor) -> Tensor:
+        if self.clip_norm is None:
+            return gradient
+        return gradient * (self.clip_norm / gradient.norm().clamp_min(1e-12)).clamp_max(1)

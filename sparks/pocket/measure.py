@@ -20,6 +20,7 @@ PRESENT = 0.35  # share of the first frame's mass under which the object counts 
 MIN_AREA = 0.008  # of the frame; smaller than any object at rest
 LEAP = 0.16  # of the width in one frame: faster than anything that moves in the world
 SPREAD = 1.75  # second moment over that of a disc of the same area: above it there are two objects
+SWELL = 1.13  # radius over its rest value: above it a thing that should keep its size is a double image
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,11 @@ def _continuous(seen: Track, action: Tensor) -> Tensor:
     present = seen.mass > PRESENT * seen.mass[:, :1]
     step = torch.hypot(torch.diff(seen.x), torch.diff(seen.y))
     both = present[:, 1:] & present[:, :-1]
-    leapt = (torch.where(both, step, 0.0) > LEAP).any(1)
+    burst = torch.diff(seen.radius).abs() / seen.radius[:, :1]
+    leapt = (torch.where(both, torch.maximum(step, burst / 2), 0.0) > LEAP).any(1)
     doubled = (torch.where(present, seen.spread, 1.0) > SPREAD).any(1)
+    swollen = (seen.radius > SWELL * seen.radius[:, :2].mean(1, keepdim=True)).any(1)
+    doubled = doubled | (swollen & (action != ACTIONS.index("grow")))
     return (present.all(1) | blinking) & ~leapt & ~doubled
 
 

@@ -1,0 +1,243 @@
+"""The critic learns to answer what the world's measurement would answer.
+
+It sees clean clips, reconstructions of noisy latents, and deceptions: dissolves, teleports, actions
+too weak to count, frozen video, noise, the wrong object and the wrong action. Labels come from the
+pixels (`measure.verdict`), never from what a clip was meant to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparks.critics.chat import answer_ids, question_inputs
+from sparks.critics.preprocess import Preprocess
+from sparks.critics.qwen import QUESTION, yes_no_logits
+from sparks.critics.sampling import select
+from sparks.pocket import measure, world
+from sparks.pocket.critic_model import build_model, build_tokenizer
+from sparks.pocket.training.codec import decode_video, encode_video
+from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLLTX2Video
+    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+
+WATCHED = 24  # frames
+DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise")
+PATCHES = 4  # on a side of a frame
+VARIANTS = 6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large a critic is; two critics of different size and seed do not fail alike."""
+
+    hidden: int = 160
+    layers: int = 3
+    vision_hidden: int = 128
+    vision_depth: int = 3
+
+
+class Questions:
+    """Every question as the model's inputs, computed once: `[Q, S]` ids and `[., Q, S]` positions."""
+
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, device: torch.device):
+        indices = select(world.NUM_FRAMES, WATCHED, "linspace")
+        seconds = 2 * (indices[-1] - indices[0] + 1) / len(indices) / float(world.FPS)
+        texts = [QUESTION.replace("{prompt}", prompt) for prompt in every_prompt()]
+        grid = (WATCHED // 2, PATCHES, PATCHES)
+        inputs = question_inputs(tokenizer, model.config, texts, grid, seconds)
+        positions, _ = model.model.get_rope_index(
+            input_ids=inputs["input_ids"],
+            mm_token_type_ids=inputs["mm_token_type_ids"],
+            video_grid_thw=inputs["video_grid_thw"],
+            second_per_grid_ts=inputs["second_per_grid_ts"],
+            attention_mask=inputs["attention_mask"],
+        )
+        self.indices = indices
+        self.answers = answer_ids(tokenizer, ("yes", "no"))
+        self.positions = positions.to(device)
+        self.inputs = {
+            name: inputs[name].to(device) for name in ("input_ids", "attention_mask", "mm_token_type_ids")
+        }
+        self.preprocess = Preprocess(model.config.vision_config.patch_size)
+
+    def ask(self, model: nn.Module, frames: Tensor, rows: Tensor) -> Tensor:
+        """Log odds of yes `[B]` for `frames [B, T, 3, H, W]`, question `rows [B]`."""
+        pixels, grid = self.preprocess(frames[:, self.indices])
+        # Frame pairs never see each other in the vision tower, so one long video is the same batch.
+        joined = grid[:1] * torch.tensor([len(frames), 1, 1], device=grid.device)
+        batch = {name: value[rows] for name, value in self.inputs.items()}
+        batch |= {"pixel_values_videos": pixels, "video_grid_thw": joined}
+        logits = yes_no_logits(model, {**batch, "position_ids": self.positions[:, rows]}, self.answers)
+        return logits[:, 0] - logits[:, 1]
+
+
+def every_prompt() -> list[str]:
+    """Indexed by colour, shape, action and wording, the last running fastest."""
+    return [
+        phrase(colour, shape, action, variant)
+        for colour in COLOURS
+        for shape in SHAPES
+        for action in ACTIONS
+        for variant in range(VARIANTS)
+    ]
+
+
+def train_critic(
+    vae: AutoencoderKLLTX2Video,
+    folder: Path,
+    budget: Budget,
+    device: torch.device,
+    batch: int,
+    seed: int,
+    sizes: Sizes = Sizes(),
+    generated: Callable[[int], tuple[Tensor, world.Scenes]] | None = None,
+) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
+    """Binary cross-entropy against the measurement.
+
+    Args:
+        generated: gives clips made by the trained denoiser, `(frames, scenes)` for a step's number;
+            without it the critic has never seen what an edit looks like.
+    """
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer([QUESTION.replace("{prompt}", p) for p in every_prompt()])
+    model = build_model(
+        tokenizer,
+        hidden=sizes.hidden,
+        layers=sizes.layers,
+        vision_hidden=sizes.vision_hidden,
+        vision_depth=sizes.vision_depth,
+        seed=seed,
+    ).to(device)
+    questions = Questions(model, tokenizer, device)
+    for block in model.model.visual.blocks:
+        block.attn.forward = _equal_windows(block.attn)
+
+    def loss(step: int) -> Tensor:
+        frames, scenes = watch(vae, batch, seed, step, device)
+        if generated is not None and step % 2:
+            frames, scenes = generated(step)
+        asked = draw_questions(scenes, generator(step, torch.device("cpu"), 3))
+        label, weight = truth(frames, scenes, asked)
+        frames = _camera(frames, generator(step, device, 4))
+        with autocast(device):
+            odds = questions.ask(model, frames, _row(*asked))
+        return F.binary_cross_entropy_with_logits(odds, label, weight)
+
+    fit("critic", [model], loss, folder, budget, learning_rate=8e-4, weight_decay=0.05)
+    for block in model.model.visual.blocks:
+        del block.attn.forward
+    return model.eval(), tokenizer
+
+
+@torch.no_grad()
+def watch(
+    vae: AutoencoderKLLTX2Video, batch: int, seed: int, step: int, device: torch.device
+) -> tuple[Tensor, world.Scenes]:
+    """Clips of one deception, half of them through the codec with a noisy latent."""
+    scenes = world.draw(batch, seed * 7919 + step).to(device)
+    rng = generator(step, device, 5)
+    kind = DECEPTIONS[(0, 0, 0, 1, 2, 3, 0, 4)[step % 8]]
+    frames = deceive(scenes, kind, rng)
+    half = batch // 2
+    latent = encode_video(vae, frames[:half])
+    level = 0.5 * torch.rand(half, 1, 1, 1, 1, generator=rng, device=device) ** 2
+    decoded = decode_video(vae, latent + level * torch.randn(latent.shape, generator=rng, device=device))
+    return torch.cat([decoded, frames[half:]]), scenes
+
+
+def deceive(scenes: world.Scenes, kind: str, rng: torch.Generator) -> Tensor:
+    """Frames of the scenes with a flaw that a careful judge must notice."""
+    device = scenes.x.device
+    state = world.motion(scenes, world.frame_times(device))
+    frame = torch.arange(world.NUM_FRAMES, device=device)
+    peak = scenes.action == ACTIONS.index("jump")
+    moment = (scenes.start + scenes.length * torch.where(peak, 0.5, 1.0)) * float(world.FPS)
+    late = state[torch.arange(len(scenes), device=device), moment.long().clamp(max=world.NUM_FRAMES - 1)]
+    cut = (scenes.start + 0.5 * scenes.length) * float(world.FPS)
+    if kind == "teleport":
+        gone = (frame[None] >= cut[:, None])[..., None]
+        back = peak[:, None, None] & (frame[None] >= cut[:, None] + 5)[..., None]
+        state = torch.where(gone & ~back, late[:, None], state[:, :1])
+    if kind == "weak":
+        share = 0.15 + 0.25 * torch.rand(len(scenes), 1, 1, generator=rng, device=device)
+        state = state[:, :1] + share * (state - state[:, :1])
+    frames = world.paint(scenes, state)
+    if kind == "dissolve":
+        still = world.paint(scenes, state[:, :1].expand_as(state))
+        moved = world.paint(scenes, late[:, None].expand_as(state))
+        fade = ((frame[None] - cut[:, None]) / 6 + 0.5).clamp(0, 1)
+        fade = torch.where(peak[:, None], 1 - (2 * fade - 1).abs(), fade)[..., None, None, None]
+        frames = (1 - fade) * still + fade * moved
+    if kind == "noise":
+        level = 0.1 + 0.4 * torch.rand(len(scenes), 1, 1, 1, 1, generator=rng, device=device)
+        frames = (frames + level * torch.randn(frames.shape, generator=rng, device=device)).clamp(0, 1)
+    return frames
+
+
+def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Colour, shape, action and wording asked about: mostly what the clip shows, often not quite."""
+    count, device = len(scenes), scenes.x.device
+    kind = torch.rand(count, generator=rng).to(device)
+
+    def other(value: Tensor, options: int, when: Tensor) -> Tensor:
+        step = torch.randint(1, options, (count,), generator=rng).to(device)
+        return torch.where(when, (value + step) % options, value)
+
+    return (
+        other(scenes.colour, len(COLOURS), (kind > 0.78) & (kind < 0.88)),
+        other(scenes.shape, len(SHAPES), kind > 0.86),
+        other(scenes.action, len(ACTIONS), (kind > 0.52) & (kind < 0.78)),
+        torch.randint(VARIANTS, (count,), generator=rng).to(device),
+    )
+
+
+def truth(
+    frames: Tensor, scenes: world.Scenes, asked: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The measured answer `[B]` and its weight, small where the strength is near the limit."""
+    colour, shape, action, _ = asked
+    seen = measure.verdict(measure.track(frames, colour), action)
+    label = seen.happened & (shape == scenes.shape) & (colour == scenes.colour)
+    unclear = seen.continuous & seen.identity & (seen.strength > 0.75) & (seen.strength < 1.15)
+    exact = (action == ACTIONS.index("blink")) | (action == ACTIONS.index("stay"))
+    return label.float(), torch.where(unclear & ~exact & (colour == scenes.colour), 0.2, 1.0)
+
+
+def _row(colour: Tensor, shape: Tensor, action: Tensor, wording: Tensor) -> Tensor:
+    return ((colour * len(SHAPES) + shape) * len(ACTIONS) + action) * VARIANTS + wording
+
+
+def _camera(frames: Tensor, rng: torch.Generator) -> Tensor:
+    """A little noise and gain, as any codec or camera adds."""
+    count, device = len(frames), frames.device
+    level = 0.04 * torch.rand(count, 1, 1, 1, 1, generator=rng, device=device)
+    gain = 0.95 + 0.1 * torch.rand(count, 1, 1, 1, 1, generator=rng, device=device)
+    return gain * frames + level * torch.randn(frames.shape, generator=rng, device=device)
+
+
+def _equal_windows(attention: Any) -> Callable[..., Tensor]:
+    """The vision tower's attention with all windows of one length in a single call, not one each."""
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
+
+    def forward(
+        hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: object
+    ) -> Tensor:
+        length, windows = hidden_states.shape[0], len(cu_seqlens) - 1
+        qkv = attention.qkv(hidden_states).reshape(length, 3, attention.num_heads, -1)
+        query, key, value = qkv.permute(1, 0, 2, 3).unbind(0)
+        query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
+        split = (t.unflatten(0, (windows, -1)).transpose(1, 2) for t in (query, key, value))
+        mixed = F.scaled_dot_product_attention(*split, scale=attention.scaling)
+        return attention.proj(mixed.transpose(1, 2).reshape(length, -1))
+
+    return forward

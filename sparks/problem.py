@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -194,11 +195,9 @@ class EditProblem:
         with torch.no_grad():
             return float(self.critic.log_odds(frames[None], self.prompt, first).sigmoid())
 
-    def render(self, z: Tensor, *, guidance: Guidance) -> Tensor:
-        """Frames `[T, 3, H, W]` of one candidate `[k]` under other guidance, uncharged."""
-        return self._render_apart(
-            self.conditioning, self.space.decode(self._candidates(z)), guidance
-        )
+    def render(self, controls: Controls, guidance: Guidance) -> Tensor:
+        """Frames `[T, 3, H, W]` of one candidate under other guidance, outside the budget."""
+        return self._render_apart(self.conditioning, controls, guidance)
 
     def _candidates(self, z: Tensor | np.ndarray) -> Tensor:
         candidates = torch.as_tensor(z).detach().to(self.device, torch.float32)
@@ -290,11 +289,22 @@ class EditProblem:
 
     def _publish(self, scored: list[Evaluation], frames: bool) -> list[Evaluation]:
         self._evaluations += len(scored)
-        late, cost = self.meter.late, self.meter.spent()
+        late = self.meter.late
+        cost = {**self.meter.spent(), "peak_memory": peak_memory(self.device)}
         scored = [replace(evaluation, late=late, cost=cost) for evaluation in scored]
         for observer in list(self.observers):
             observer(scored)
         return scored if frames else [replace(each, frames=None) for each in scored]
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes held at once so far: on the device, or by this process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _pile_up(term: Tensor) -> None:

@@ -1,0 +1,97 @@
+"""The `sparks` command: parse, call one function, print."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sparks.errors import SparksError
+from sparks.pocket.cli import app as pocket
+
+app = typer.Typer(
+    help="Make a video do what its prompt asks, by tuning a frozen audio-video editor.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(pocket, name="pocket")
+
+
+@app.callback()
+def sparks() -> None:
+    """Make a video do what its prompt asks, by tuning a frozen audio-video editor."""
+
+
+@app.command()
+def solve(
+    video: Annotated[Path | None, typer.Argument(help="Source; bundled task if left out.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
+    static_prompt: Annotated[str | None, typer.Option(help="What the source shows.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What guidance avoids.")] = None,
+    solver: Annotated[str | None, typer.Option(help="Name, module:Name or file.py:Name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder, hub id, or pocket.")] = None,
+    critic: Annotated[
+        str | None, typer.Option(help="Plugin name, or the model folder or hub id of one.")
+    ] = None,
+    prefix_frames: Annotated[int | None, typer.Option(help="K: keep the first K frames.")] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="START:END", help="Regenerate these seconds only.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="E.g. qwen_calls=30,wall_clock=600s.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of noise and search.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")
+    ] = None,
+    config: Annotated[
+        list[str] | None, typer.Option(help="YAML file, or the preset paper or reference.")
+    ] = None,
+    sound: Annotated[str | None, typer.Option(help="source, tuned or none.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Run directory, new or empty.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Edit VIDEO so that it shows what the prompt says."""
+    options = {
+        "video": None if video is None else str(video),
+        "prompt": prompt,
+        "static_prompt": static_prompt,
+        "negative_prompt": negative_prompt,
+        "solver": solver,
+        "model": model,
+        "critic": critic,
+        "prefix_frames": prefix_frames,
+        "window": window,
+        "budget": budget,
+        "seed": seed,
+        "sound": sound,
+    }
+    # Libraries may print; standard output belongs to the result.
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.config import layers
+        from sparks.edit import edit
+        from sparks.progress import reporter
+
+        result = edit(layers(config or [], options, set_ or []), output, reporter())
+    typer.echo(json.dumps(result) if json_ else _summary(result))
+
+
+def _summary(result: dict[str, Any]) -> str:
+    return (
+        f"P(yes) {result['p_yes_baseline']:.3f} -> {result['p_yes_best']:.3f} "
+        f"(final render {result['p_yes_edited']:.3f}), stopped by {result['stopped_by']}\n"
+        f"{result['run_dir']}"
+    )
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's is one line and exit code 2."""
+    try:
+        app()
+    except SparksError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

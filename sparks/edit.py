@@ -1,0 +1,323 @@
+"""One edit from settings to a run directory: what `sparks solve` does."""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparks import registry
+from sparks.budget import Budget
+from sparks.config import Config, Settings, construct, merge, recommended
+from sparks.controls import Controls
+from sparks.editors.conditioning import Conditioning
+from sparks.errors import SparksError
+from sparks.media import Clip, fit_clip, read_clip
+from sparks.objective import Objective
+from sparks.problem import EditProblem
+from sparks.progress import Silent
+from sparks.runs import Run
+from sparks.solve import Outcome, Solver, solve
+
+DEFAULT_PREFIX_FRAMES = 5  # the paper's K
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything an edit needs, loaded and checked."""
+
+    config: Config
+    source: Clip
+    problem: EditProblem
+    solver: Solver
+    facts: Settings  # what is edited, for the record
+
+
+def edit(settings: Settings, output: Path | None = None, report: Silent | None = None) -> Settings:
+    """Edit a clip and write a run directory.
+
+    Args:
+        settings: the user's; see `sparks.config.Config`.
+        output: the run directory; a new one under `runs` by default.
+        report: where progress is shown.
+
+    Returns:
+        `run_dir`, `solver`, `space`, `seed`, `p_yes_baseline`, `p_yes_best`, `p_yes_edited`,
+        `losses` of the best by term, `spent`, `stopped_by`.
+
+    Raises:
+        SparksError: something about the input is wrong; nothing has been written.
+    """
+    report = report or Silent()
+    asked = _check_early(settings)
+    run = Run(output, asked.prompt or "bundled task")
+    with report:
+        prepared = prepare(settings, report)
+        problem, config = prepared.problem, prepared.config
+        run.begin(config.dump(), prepared.facts, str(problem.device))
+        if problem.objective.needs_reference:
+            report.stage("rendering the baseline")
+            _ = problem.baseline
+        report.search(problem)
+        listeners = (run.record, report.evaluated)
+        outcome = solve(problem, prepared.solver, seed=config.seed, listeners=listeners)
+        report.stage("rendering at full guidance")
+        return _conclude(run, prepared, outcome)
+
+
+def prepare(settings: Settings, report: Silent | None = None) -> Prepared:
+    """Load models and clip, encode, and build the problem.
+
+    Raises:
+        SparksError: something about the input is wrong.
+    """
+    report = report or Silent()
+    asked = _check_early(settings)
+    torch.manual_seed(asked.seed)
+    report.stage("loading the editor")
+    editor = _build_editor(asked)
+    folder = _model_folder(editor)
+    with tempfile.TemporaryDirectory() as scratch:
+        video, task = _source(asked, Path(scratch))
+        config = Config.resolve(merge(task, recommended(folder) if folder else {}, settings))
+        report.stage("reading the clip")
+        clip = _read(video, config, editor)
+        facts = _facts(video, config, clip)
+    report.stage("encoding clip and prompts")
+    conditioning = _condition(editor, clip, config)
+    report.stage("loading the critic")
+    critic = _build_critic(config, conditioning, folder)
+    start = editor.start(conditioning)
+    space = construct(
+        "space", registry.spaces.get(config.space.name), config.space.options, start=start
+    )
+    problem = EditProblem(
+        editor,
+        conditioning,
+        critic,
+        space,
+        _build_objective(config, start, folder),
+        budget=Budget.parse(config.budget),
+        sampling=config.sampling,
+        guidance=config.guidance.tuning,
+        watch=config.critic.watch,
+        seed=config.seed,
+    )
+    return Prepared(config, clip, problem, _build_solver(config), facts)
+
+
+def _check_early(settings: Settings) -> Config:
+    """Find mistakes that need no model before one is loaded."""
+    config = Config.resolve(settings)
+    Budget.parse(config.budget)
+    for table, plugin in (
+        (registry.editors, config.editor),
+        (registry.critics, config.critic),
+        (registry.spaces, config.space),
+        (registry.solvers, config.solver),
+    ):
+        table.get(plugin.name)
+    _build_solver(config)
+    if config.video is not None and not config.prompt:
+        raise SparksError(f"no prompt for {config.video}; say what it shall show with --prompt")
+    if config.prefix_frames is not None and config.window is not None:
+        raise SparksError("give prefix_frames or window, not both: each says what is regenerated")
+    return config
+
+
+def _build_solver(config: Config) -> Solver:
+    factory = registry.solvers.get(config.solver.name)
+    solver: Solver = construct("solver", factory, config.solver.options)
+    return solver
+
+
+def _build_editor(config: Config) -> Any:
+    return construct(
+        "editor",
+        registry.editors.get(config.editor.name),
+        config.editor.options,
+        model=config.model,
+        device=config.device,
+        dtype=_dtype(config.dtype),
+    )
+
+
+def _build_critic(config: Config, conditioning: Conditioning, folder: Path | None) -> Any:
+    """The critic named in the settings, on the model's own weights unless others are given."""
+    model = config.critic.model
+    if model is None and folder is not None and (folder / "critic").is_dir():
+        model = str(folder / "critic")
+    device = conditioning.v_p.device
+    given: Settings = {
+        "device": device,
+        "dtype": _dtype(config.critic.dtype)
+        or (torch.bfloat16 if device.type == "cuda" else torch.float32),
+        "fps": conditioning.fps,
+        "num_frames": config.critic.num_frames,
+        "sampling": config.critic.sampling,
+    }
+    factory = registry.critics.get(config.critic.name)
+    if model is not None:
+        given["model"] = model
+    elif config.critic.name == "qwen":
+        raise SparksError(
+            f"model {config.model!r} brings no critic; give one with --critic, a folder or hub id"
+        )
+    return construct("critic", factory, config.critic.options, **given)
+
+
+def _build_objective(config: Config, start: Controls, folder: Path | None) -> Objective:
+    options = config.objective
+    distance = None
+    if options.weights.lpips or options.weights.temporal:
+        distance = _distance(folder).to(start.alpha.device).requires_grad_(False)
+    return Objective(
+        options.weights,
+        start,
+        distance=distance,
+        reduction=options.reduction,
+        latent_schedule=options.latent_schedule,
+        max_frames=options.max_frames,
+        max_pairs=options.max_pairs,
+        size=options.size,
+    )
+
+
+def _distance(folder: Path | None) -> Any:
+    """LPIPS on the model's own trunk, or on AlexNet."""
+    if folder is not None and (folder / "perceptual").is_dir():
+        from sparks.pocket.perceptual import load_perceptual
+
+        return load_perceptual(folder / "perceptual")
+    import lpips
+
+    return lpips.LPIPS(net="alex", verbose=False)
+
+
+def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:
+    """The video to edit and, for the bundled task, the settings that belong to it."""
+    if config.video is not None:
+        return Path(config.video), {}
+    from sparks.pocket.tasks import default_task
+
+    task = default_task()
+    settings = {
+        "prompt": task.prompt,
+        "static_prompt": task.static_prompt,
+        "prefix_frames": task.prefix_frames,
+    }
+    return task.write_source(scratch), settings
+
+
+def _read(video: Path, config: Config, editor: Any) -> Clip:
+    return fit_clip(
+        read_clip(video, max_frames=config.clip.num_frames),
+        multiple=editor.spatial_multiple,
+        temporal=editor.temporal_compression,
+        size=config.clip.size,
+        num_frames=config.clip.num_frames,
+    )
+
+
+def _condition(editor: Any, clip: Clip, config: Config) -> Conditioning:
+    """Encode once; a silent clip gets the sound the editor imagines for it."""
+    prefix = config.prefix_frames
+    if prefix is None and config.window is None:
+        prefix = DEFAULT_PREFIX_FRAMES
+    prompt = config.prompt or ""
+    conditioning: Conditioning = editor.prepare(
+        clip,
+        prompt,
+        negative_prompt=config.negative_prompt,
+        prefix_frames=prefix,
+        window=config.window,
+        seed=config.seed,
+    )
+    if clip.waveform is None:
+        alpha = editor.synthesise_audio(
+            clip,
+            config.audio_prompt or config.static_prompt or prompt,
+            sampling=config.sampling,
+            guidance=config.guidance.final,
+            negative_prompt=config.negative_prompt,
+            seed=config.seed,
+        )
+        conditioning = conditioning.with_audio(alpha)
+    editor.free_text_encoder()
+    return conditioning
+
+
+def _conclude(run: Run, prepared: Prepared, outcome: Outcome) -> Settings:
+    """Render at full guidance, ask the critic once more, and write everything."""
+    problem, config = prepared.problem, prepared.config
+    best = problem.space.decode(outcome.best.z[None])
+    untuned = problem.editor.start(problem.conditioning)
+    edited, baseline = (
+        problem.render(controls, config.guidance.final) for controls in (best, untuned)
+    )
+    result = {
+        "run_dir": str(run.folder),
+        "solver": config.solver.name,
+        "space": config.space.name,
+        "seed": config.seed,
+        "p_yes_baseline": outcome.start.p_yes,
+        "p_yes_best": outcome.best.p_yes,
+        "p_yes_edited": problem.ask(edited),
+        "losses": dict(outcome.best.losses.terms),
+        "spent": problem.meter.spent(),
+        "stopped_by": outcome.stopped_by,
+    }
+    recipe = {
+        **prepared.facts,
+        "model": config.model,
+        "solver": config.solver.name,
+        "space": config.space.name,
+        "index": outcome.best.index,
+        "p_yes": outcome.best.p_yes,
+    }
+    run.save_best(best, recipe)
+    source = prepared.source if config.sound != "none" else replace(prepared.source, waveform=None)
+    run.save_videos(
+        source,
+        replace(source, frames=baseline.cpu()),
+        _with_sound(replace(source, frames=edited.cpu()), prepared, best),
+        json.dumps(recipe),
+    )
+    run.finish(result)
+    return result
+
+
+def _with_sound(clip: Clip, prepared: Prepared, controls: Controls) -> Clip:
+    if prepared.config.sound != "tuned":
+        return clip
+    waveform, rate = prepared.problem.editor.decode_audio(controls.alpha)
+    return replace(clip, waveform=waveform.clamp(-1, 1), sample_rate=rate).cut(len(clip.frames))
+
+
+def _facts(video: Path, config: Config, clip: Clip) -> Settings:
+    frames, _, height, width = clip.frames.shape
+    return {
+        "prompt": config.prompt,
+        "source": {"name": video.name, "sha256": hashlib.sha256(video.read_bytes()).hexdigest()},
+        "clip": {"frames": frames, "size": [height, width], "fps": str(clip.fps)},
+        "prefix_frames": config.prefix_frames,
+        "window": config.window,
+        "seeds": {"noise": config.seed, "search": config.seed, "windows": config.seed},
+    }
+
+
+def _model_folder(editor: Any) -> Path | None:
+    folder = getattr(editor, "folder", None)
+    return None if folder is None else Path(folder.path)
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    if name is None:
+        return None
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise SparksError(f"dtype is {name!r}; choose float32, bfloat16 or float16")
+    return dtype

@@ -121,8 +121,11 @@ def _check_early(settings: Settings) -> Config:
     ):
         table.get(plugin.name)
     _build_solver(config)
-    if config.video is not None and not config.prompt:
-        raise SparksError(f"no prompt for {config.video}; say what it shall show with --prompt")
+    if config.video is not None:
+        if not Path(config.video).is_file():
+            raise SparksError(f"no video file at {config.video}; check the path")
+        if not config.prompt:
+            raise SparksError(f"no prompt for {config.video}; say what to show with --prompt")
     if config.prefix_frames is not None and config.window is not None:
         raise SparksError("give prefix_frames or window, not both: each says what is regenerated")
     return config

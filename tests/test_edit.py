@@ -1,0 +1,264 @@
+"""Whole edits on a tiny model of the real classes, with a critic of a few lines."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from sparks.cli import main
+from sparks.controls import controls_metadata, load_controls
+from sparks.media import read_clip, write_clip
+from tests.editors.conftest import make_clip, write_model
+
+CRITIC = '''
+class Redness:
+    """Says yes to red frames."""
+
+    differentiable = True
+
+    def __init__(self, sharpness: float = 40.0) -> None:
+        self.sharpness = sharpness
+
+    def log_odds(self, frames, prompt, indices=None):
+        red = frames[:, :, 0].mean((1, 2, 3)) - frames[:, :, 2].mean((1, 2, 3))
+        return self.sharpness * red
+'''
+KEYS = {
+    "run_dir",
+    "solver",
+    "space",
+    "seed",
+    "p_yes_baseline",
+    "p_yes_best",
+    "p_yes_edited",
+    "losses",
+    "spent",
+    "stopped_by",
+}
+SPENT = ["qwen_calls", "renders", "denoiser_forwards", "denoiser_backwards", "wall_clock"]
+FILES = {
+    "config.yaml",
+    "run.json",
+    "history.jsonl",
+    "best.safetensors",
+    "baseline.mp4",
+    "edited.mp4",
+    "side_by_side.mp4",
+    "contact_sheet.png",
+    "curve.png",
+    "result.json",
+}
+Sparks = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workplace")
+    write_model(folder / "model")
+    (folder / "critic.py").write_text(CRITIC)
+    (folder / "model" / "sparks.yaml").write_text(
+        "sampling: {num_inference_steps: 3, grad_steps: 2}\n"
+        "guidance: {final: {video: {guidance_scale: 2.0}, stg_blocks: []}}\n"
+        "objective: {weights: {lpips: 0, temporal: 0}}\n"
+        "solver: {name: adam, lr: 0.2}\n"
+    )
+    write_clip(folder / "source.mp4", make_clip(19, size=35))
+    write_clip(folder / "silent.mp4", make_clip(17, sound=False))
+    write_clip(folder / "short.mp4", make_clip(3))
+    return folder
+
+
+@pytest.fixture
+def sparks(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Sparks:
+    """Runs the command in the workplace: exit code, standard output, standard error."""
+    monkeypatch.chdir(workplace)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sparks", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def options(output: Path, *more: str, video: str = "source.mp4") -> list[str]:
+    given = ["solve", video, "--prompt", "red ball jumps", "--model", "model"]
+    given += ["--critic", "critic.py:Redness", "--budget", "qwen_calls=6", "--json"]
+    return [*given, "--output", str(output), *more]
+
+
+def test_an_edit_leaves_a_whole_run(sparks: Sparks, tmp_path: Path) -> None:
+    code, out, err = sparks(*options(tmp_path / "run", "--set", "device=cpu"))
+    assert code == 0, err
+    result = json.loads(out)
+    assert set(result) == KEYS
+    assert list(result["spent"]) == SPENT
+    assert result["spent"]["qwen_calls"] == result["spent"]["renders"] == 6
+    assert result["spent"]["denoiser_forwards"] == 18
+    assert result["spent"]["denoiser_backwards"] == 12
+    assert result["stopped_by"] == "qwen_calls"
+    assert result["p_yes_best"] > result["p_yes_baseline"]
+    assert (result["solver"], result["space"], result["seed"]) == ("adam", "full", 42)
+    run = Path(result["run_dir"])
+    assert {path.name for path in run.iterdir()} == FILES
+    assert json.loads((run / "result.json").read_text()) == result
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["sampling"]["num_inference_steps"] == 3
+    assert config["critic"]["name"] == "critic.py:Redness"
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["seeds"] == {"noise": 42, "search": 42, "windows": 42}
+    _check_history(run, result)
+    _check_media(run)
+
+
+def _check_history(run: Path, result: dict[str, Any]) -> None:
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(6))
+    keys = {"index", "z_sha256", "losses", "total", "p_yes", "best", "cost"}
+    assert all(set(row) == keys for row in rows)
+    best = [row for row in rows if row["best"]][-1]
+    assert best["total"] == min(row["total"] for row in rows)
+    assert (best["losses"], best["p_yes"]) == (result["losses"], result["p_yes_best"])
+    assert rows[0]["p_yes"] == result["p_yes_baseline"]
+
+
+def _check_media(run: Path) -> None:
+    for name in ("baseline", "edited", "side_by_side"):
+        clip = read_clip(run / f"{name}.mp4")
+        assert len(clip.frames) == 17
+        assert clip.waveform is not None
+        assert clip.waveform.abs().max() > 0.1
+    with av.open(str(run / "edited.mp4")) as container:
+        recipe = json.loads(container.metadata["comment"])
+    assert recipe["prompt"] == "red ball jumps"
+    controls = load_controls(run / "best.safetensors")
+    assert controls.batch == 1
+    assert controls_metadata(run / "best.safetensors")["solver"] == "adam"
+    assert np.asarray(Image.open(run / "contact_sheet.png")).std() > 10
+    assert np.asarray(Image.open(run / "curve.png")).std() > 10
+
+
+def test_same_settings_same_history_and_the_written_config_repeats_it(
+    sparks: Sparks, tmp_path: Path
+) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert sparks(*options(first))[0] == 0
+    code, _, err = sparks(
+        "solve", "--config", str(first / "config.yaml"), "--output", str(again), "--json"
+    )
+    assert code == 0, err
+
+    def history(run: Path) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in row.items() if key != "cost"} for row in rows]
+
+    assert history(first) == history(again)
+    assert (first / "config.yaml").read_text() == (again / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--sound", "tuned", "--window", "0.4:1.0"],
+        ["--sound", "none", "--prefix-frames", "0", "--set", "space.mode=audio"],
+        ["--set", "critic.windows=3", "--set", "space.mode=text", "--set", "critic.num_frames=4"],
+    ],
+)
+def test_options_reach_the_edit(sparks: Sparks, tmp_path: Path, more: list[str]) -> None:
+    code, out, err = sparks(*options(tmp_path / "run", *more))
+    assert code == 0, err
+    edited = read_clip(tmp_path / "run" / "edited.mp4")
+    assert (edited.waveform is None) == ("none" in more)
+    windows = 3 if "critic.windows=3" in more else 1
+    assert json.loads(out)["spent"]["renders"] == 6 // windows
+
+
+def test_a_silent_source_gets_imagined_sound_to_tune(sparks: Sparks, tmp_path: Path) -> None:
+    code, _, err = sparks(
+        *options(tmp_path / "run", "--sound", "tuned", video="silent.mp4"),
+    )
+    assert code == 0, err
+    assert load_controls(tmp_path / "run" / "best.safetensors").alpha.std() > 0.1
+    assert read_clip(tmp_path / "run" / "edited.mp4").waveform is not None
+    assert read_clip(tmp_path / "run" / "baseline.mp4").waveform is None
+
+
+def test_without_json_there_is_a_summary_and_lines_of_progress(
+    sparks: Sparks, tmp_path: Path
+) -> None:
+    given = [word for word in options(tmp_path / "run") if word != "--json"]
+    code, out, err = sparks(*given)
+    assert code == 0
+    assert out.startswith("P(yes) 0.")
+    assert str(tmp_path / "run") in out
+    assert "evaluation 6/6" in err
+    assert "vlm" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "critic.sharp=3"], "unknown setting 'critic.sharp'; did you mean 'sharpness'"),
+        (["--set", "solver.lrr=3"], "unknown setting 'solver.lrr'; did you mean 'lr'"),
+        (["--set", "sampling.grad_step=3"], "did you mean 'grad_steps'"),
+        (["--solver", "adm"], "adam"),
+        (["--critic", "gone.py:Redness"], "gone.py"),
+        (["--model", "critic.py"], "critic.py"),
+        (["--prefix-frames", "99"], "prefix_frames is 99"),
+        (["--window", "7:8"], "window 7.0:8.0 holds no frame"),
+        (["--window", "1"], "START:END"),
+        (["--window", "0:1", "--prefix-frames", "3"], "not both"),
+        (["--budget", "qwen_calls=many"], "qwen_calls='many'"),
+        (["--sound", "loud"], "sound='loud'"),
+        (["--prompt", "purple elephant"], "'elephant'"),
+        (["--set", "clip.size=[30, 32]"], "multiples of 8"),
+        (["--set", "space.mode=all"], "space mode is 'all'"),
+        (["--set", "seed"], "key=value"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    sparks: Sparks, tmp_path: Path, more: list[str], message: str
+) -> None:
+    code, out, err = sparks(*options(tmp_path / "run", *more))
+    assert code == 2
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        ("gone.mp4", "no video file at gone.mp4"),
+        ("critic.py", "cannot decode critic.py"),
+        ("short.mp4", "at least 5"),
+    ],
+)
+def test_bad_videos(sparks: Sparks, tmp_path: Path, video: str, message: str) -> None:
+    code, out, err = sparks(*options(tmp_path / "run", video=video))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_output_must_be_new_or_empty(sparks: Sparks, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note").touch()
+    for output in (tmp_path / "full", tmp_path / "full" / "note", tmp_path / "full" / "note" / "x"):
+        code, _, err = sparks(*options(output))
+        assert code == 2
+        assert str(output) in err
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["note"]

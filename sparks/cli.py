@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +67,8 @@ def solve(
         "seed": seed,
         "sound": sound,
     }
+    # The libraries' own bars would run through ours.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.config import layers

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sparks.progress import Silent
 from sparks.runs import Run
 from sparks.solve import Outcome, Solver, solve
 
-DEFAULT_PREFIX_FRAMES = 5  # the paper's K
+FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ def prepare(settings: Settings, report: Silent | None = None) -> Prepared:
     folder = _model_folder(editor)
     with tempfile.TemporaryDirectory() as scratch:
         video, task = _source(asked, Path(scratch))
-        config = Config.resolve(merge(task, recommended(folder) if folder else {}, settings))
+        advice = recommended(folder) if folder else {}
+        config = Config.resolve(merge(FALLBACK, task, advice, settings))
         report.stage("reading the clip")
         clip = _read(video, config, editor)
-        facts = _facts(video, config, clip)
+        digest = hashlib.sha256(video.read_bytes()).hexdigest()
     report.stage("encoding clip and prompts")
     conditioning = _condition(editor, clip, config)
     report.stage("loading the critic")
@@ -106,6 +108,7 @@ def prepare(settings: Settings, report: Silent | None = None) -> Prepared:
         watch=config.critic.watch,
         seed=config.seed,
     )
+    facts = _facts(config, clip, conditioning, {"name": video.name, "sha256": digest})
     return Prepared(config, clip, problem, _build_solver(config), facts)
 
 
@@ -191,13 +194,16 @@ def _build_objective(config: Config, start: Controls, folder: Path | None) -> Ob
 
 def _distance(folder: Path | None) -> Any:
     """LPIPS on the model's own trunk, or on AlexNet."""
-    if folder is not None and (folder / "perceptual").is_dir():
-        from sparks.pocket.perceptual import load_perceptual
+    with warnings.catch_warnings():
+        # lpips asks torchvision for its networks in a way that torchvision has deprecated.
+        warnings.simplefilter("ignore", UserWarning)
+        if folder is not None and (folder / "perceptual").is_dir():
+            from sparks.pocket.perceptual import load_perceptual
 
-        return load_perceptual(folder / "perceptual")
-    import lpips
+            return load_perceptual(folder / "perceptual")
+        import lpips
 
-    return lpips.LPIPS(net="alex", verbose=False)
+        return lpips.LPIPS(net="alex", verbose=False)
 
 
 def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:
@@ -227,15 +233,12 @@ def _read(video: Path, config: Config, editor: Any) -> Clip:
 
 def _condition(editor: Any, clip: Clip, config: Config) -> Conditioning:
     """Encode once; a silent clip gets the sound the editor imagines for it."""
-    prefix = config.prefix_frames
-    if prefix is None and config.window is None:
-        prefix = DEFAULT_PREFIX_FRAMES
     prompt = config.prompt or ""
     conditioning: Conditioning = editor.prepare(
         clip,
         prompt,
         negative_prompt=config.negative_prompt,
-        prefix_frames=prefix,
+        prefix_frames=config.prefix_frames,
         window=config.window,
         seed=config.seed,
     )
@@ -300,14 +303,20 @@ def _with_sound(clip: Clip, prepared: Prepared, controls: Controls) -> Clip:
     return replace(clip, waveform=waveform.clamp(-1, 1), sample_rate=rate).cut(len(clip.frames))
 
 
-def _facts(video: Path, config: Config, clip: Clip) -> Settings:
+def _facts(
+    config: Config, clip: Clip, conditioning: Conditioning, source: dict[str, str]
+) -> Settings:
     frames, _, height, width = clip.frames.shape
     return {
         "prompt": config.prompt,
-        "source": {"name": video.name, "sha256": hashlib.sha256(video.read_bytes()).hexdigest()},
+        "source": source,
         "clip": {"frames": frames, "size": [height, width], "fps": str(clip.fps)},
-        "prefix_frames": config.prefix_frames,
-        "window": config.window,
+        "kept": {
+            "prefix_frames": config.prefix_frames,
+            "window": config.window,
+            "latent_frames": conditioning.prefix_latents,
+            "frames": conditioning.prefix_frames_kept,
+        },
         "seeds": {"noise": config.seed, "search": config.seed, "windows": config.seed},
     }
 

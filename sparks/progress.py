@@ -46,7 +46,7 @@ class Lines(Silent):
     def search(self, problem: EditProblem) -> None:
         """The search of `problem` begins."""
         self.problem = problem
-        self._print(f"searching {problem.dim} numbers within {problem.meter.budget or 'no limit'}")
+        self._print(_plan(problem))
 
     def evaluated(self, evaluation: Evaluation, best: Evaluation) -> None:
         """One candidate was scored."""
@@ -108,7 +108,7 @@ class Panel(Silent):
     def search(self, problem: EditProblem) -> None:
         """The search of `problem` begins."""
         self.problem = problem
-        self.stage("searching")
+        self.stage(_plan(problem))
         self.task = self.bar.add_task(f"evaluation 0{_of(problem)}", total=1)
 
     def evaluated(self, evaluation: Evaluation, best: Evaluation) -> None:
@@ -142,6 +142,14 @@ def _table(evaluation: Evaluation, best: Evaluation) -> Any:
         terms = (f"{value:.4g}" for value in each.losses.terms.values())
         table.add_row(label, *terms, f"{each.total:.4f}", f"{each.p_yes:.3f}")
     return table
+
+
+def _plan(problem: EditProblem) -> str:
+    kept = problem.conditioning
+    return (
+        f"searching {problem.dim} numbers within {problem.meter.budget}; "
+        f"the first {kept.prefix_frames_kept} frames ({kept.prefix_latents} latent) are kept"
+    )
 
 
 def _of(problem: EditProblem | None) -> str:

@@ -117,3 +117,9 @@ def test_plugin_options_are_checked_against_what_it_takes() -> None:
     with pytest.raises(SparksError, match=r"solver refuses"):
         construct("solver", lambda lr: float(lr), {"lr": "fast"})
     assert construct("solver", lambda lr: lr, {"lr": 1}, device="cpu") == 1
+
+
+def test_the_bundled_model_recommends_the_pocket_preset() -> None:
+    from sparks.pocket import weights_path
+
+    assert recommended(weights_path()) == read_settings("pocket")

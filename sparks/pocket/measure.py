@@ -90,10 +90,10 @@ def judge(frames: Tensor, prompts: list[str]) -> Verdict:
     return verdict(seen, action.to(frames.device))
 
 
-def verdict(seen: Track, action: Tensor) -> Verdict:
-    """Judge tracks on `action [B]` (index into ACTIONS)."""
-    strengths = _strengths(seen)
-    strength = strengths.gather(1, action[:, None])[:, 0]
+def verdict(seen: Track, action: Tensor, strength_of: Tensor | None = None) -> Verdict:
+    """Judge tracks on `action [B]` (index into ACTIONS); `strength_of` may hold their `strengths`."""
+    every = strengths(seen) if strength_of is None else strength_of
+    strength = every.gather(1, action[:, None])[:, 0]
     continuous = _continuous(seen, action)
     first = seen.mass[:, :3].mean(1)
     there = (first > MIN_AREA * 0.3) & (seen.foreign.amax(1) < MIN_AREA)
@@ -130,7 +130,7 @@ def _membership(frames: Tensor, colour: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return saturated * is_own, chroma, foreign
 
 
-def _strengths(seen: Track) -> Tensor:
+def strengths(seen: Track) -> Tensor:
     """`[B, len(ACTIONS)]`: each action's strength, 1 being the weakest that counts."""
     dx, dy = seen.x - seen.x[:, :1], seen.y[:, :1] - seen.y
     rest = seen.radius[:, :2].mean(1, keepdim=True)
@@ -158,12 +158,11 @@ def _winks(mass: Tensor) -> Tensor:
     relative = mass / mass[:, :2].mean(1, keepdim=True).clamp(min=1e-4)
     gone = relative < PRESENT
     back = relative > 0.65
-    count = torch.zeros(len(mass), device=mass.device)
-    hidden = torch.zeros(len(mass), dtype=torch.bool, device=mass.device)
-    for t in range(mass.shape[1]):
-        count = count + (hidden & back[:, t]).float()
-        hidden = (hidden | gone[:, t]) & ~back[:, t]
-    return count
+    # Between "gone" and "back" the object is what it last was: fill those frames forward.
+    state = back.int() - gone.int()
+    frame = torch.arange(mass.shape[1], device=mass.device).expand_as(state)
+    last = torch.where(state != 0, frame, 0).cummax(1).values
+    return (torch.diff(state.gather(1, last)) > 1).sum(1).float()
 
 
 def _continuous(seen: Track, action: Tensor) -> Tensor:

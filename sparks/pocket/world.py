@@ -109,6 +109,10 @@ def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
     )
 
 
+def join(first: Scenes, second: Scenes) -> Scenes:
+    return Scenes(*(torch.cat([getattr(first, f.name), getattr(second, f.name)]) for f in fields(first)))
+
+
 def motion(scenes: Scenes, times: Tensor) -> Tensor:
     """Ground-truth state curves `[B, T, 5]` (see STATE) at `times [T]` in seconds."""
     column = {f.name: getattr(scenes, f.name)[:, None] for f in fields(scenes) if f.name not in ("sky", "ground")}

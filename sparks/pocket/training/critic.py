@@ -34,6 +34,8 @@ WATCHED = 24  # frames
 DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise")
 PATCHES = 4  # on a side of a frame
 VARIANTS = 6
+QUESTIONS = 4  # on every clip of a training step
+TRACKED = 6  # numbers by which a frame's object is described
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,25 @@ class Questions:
         }
         self.preprocess = Preprocess(model.config.vision_config.patch_size)
 
-    def ask(self, model: nn.Module, frames: Tensor, rows: Tensor) -> Tensor:
-        """Log odds of yes `[B]` for `frames [B, T, 3, H, W]`, question `rows [B]`."""
+    def see(self, model: Any, frames: Tensor) -> Tensor:
+        """What the vision tower makes of `frames [B, T, 3, H, W]`: `[B, tokens, hidden]`."""
         pixels, grid = self.preprocess(frames[:, self.indices])
         # Frame pairs never see each other in the vision tower, so one long video is the same batch.
         joined = grid[:1] * torch.tensor([len(frames), 1, 1], device=grid.device)
+        seen = model.model.get_video_features(pixels, joined).pooler_output
+        return torch.cat(list(seen)).unflatten(0, (len(frames), -1))
+
+    def ask(self, model: Any, seen: Tensor, rows: Tensor) -> Tensor:
+        """Log odds of yes `[B]` for the videos `seen`, question `rows [B]`."""
         batch = {name: value[rows] for name, value in self.inputs.items()}
-        batch |= {"pixel_values_videos": pixels, "video_grid_thw": joined}
-        logits = yes_no_logits(model, {**batch, "position_ids": self.positions[:, rows]}, self.answers)
+        words = model.get_input_embeddings()(batch["input_ids"])
+        places = (batch["input_ids"] == model.config.video_token_id)[..., None].expand_as(words)
+        inputs = {
+            "inputs_embeds": words.masked_scatter(places, seen.to(words.dtype)),
+            "attention_mask": batch["attention_mask"],
+            "position_ids": self.positions[:, rows],
+        }
+        logits = yes_no_logits(model, inputs, self.answers)
         return logits[:, 0] - logits[:, 1]
 
 
@@ -100,13 +113,15 @@ def train_critic(
     batch: int,
     seed: int,
     sizes: Sizes = Sizes(),
-    generated: Callable[[int], tuple[Tensor, world.Scenes]] | None = None,
+    pool: Pool | None = None,
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
-    """Binary cross-entropy against the measurement.
+    """Binary cross-entropy against the measurement, several questions on each clip.
+
+    A second head on the vision tower reads the object's track from it, which teaches it to see long
+    before the answers do; it is thrown away at the end.
 
     Args:
-        generated: gives clips made by the trained denoiser, `(frames, scenes)` for a step's number;
-            without it the critic has never seen what an edit looks like.
+        pool: clips made by the denoiser; without them the critic never sees what an edit looks like.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer([QUESTION.replace("{prompt}", p) for p in every_prompt()])
@@ -118,41 +133,66 @@ def train_critic(
         vision_depth=sizes.vision_depth,
         seed=seed,
     ).to(device)
+    tokens = (PATCHES // 2) ** 2
+    eyes = nn.Linear(sizes.hidden * tokens, 2 * TRACKED + len(COLOURS) + len(SHAPES)).to(device)
     questions = Questions(model, tokenizer, device)
     for block in model.model.visual.blocks:
         block.attn.forward = _equal_windows(block.attn)
 
     def loss(step: int) -> Tensor:
         frames, scenes = watch(vae, batch, seed, step, device)
-        if generated is not None and step % 2:
-            frames, scenes = generated(step)
-        asked = draw_questions(scenes, generator(step, torch.device("cpu"), 3))
-        label, weight = truth(frames, scenes, asked)
-        frames = _camera(frames, generator(step, device, 4))
+        if pool is not None:
+            made, theirs = pool.draw(batch // 2, step)
+            frames, scenes = torch.cat([frames, made]), world.join(scenes, theirs)
+        tracks = measure.track(frames, scenes.colour)
+        strengths = measure.strengths(tracks)
         with autocast(device):
-            odds = questions.ask(model, frames, _row(*asked))
-        return F.binary_cross_entropy_with_logits(odds, label, weight)
+            seen = questions.see(model, _camera(frames, generator(step, device, 4)))
+            read = eyes(seen.unflatten(1, (WATCHED // 2, tokens)).flatten(2)).float()
+        error = _reading_error(read, tracks, scenes)
+        cpu = generator(step, torch.device("cpu"), 3)
+        for _ in range(QUESTIONS):
+            asked = draw_questions(scenes, cpu)
+            label, weight = truth(tracks, strengths, scenes, asked)
+            with autocast(device):
+                odds = questions.ask(model, seen, _row(*asked))
+            error = error + F.binary_cross_entropy_with_logits(odds, label, weight) / QUESTIONS
+        return error
 
-    fit("critic", [model], loss, folder, budget, learning_rate=8e-4, weight_decay=0.05)
+    fit("critic", [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
     for block in model.model.visual.blocks:
         del block.attn.forward
     return model.eval(), tokenizer
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Clips made by the denoiser, kept as bytes."""
+
+    frames: Tensor  # [M, T, 3, H, W] uint8
+    scenes: world.Scenes
+
+    def draw(self, count: int, step: int) -> tuple[Tensor, world.Scenes]:
+        device = self.frames.device
+        rows = torch.randint(len(self.frames), (count,), generator=generator(step, device, 6), device=device)
+        return self.frames[rows].float() / 255, self.scenes[rows]
 
 
 @torch.no_grad()
 def watch(
     vae: AutoencoderKLLTX2Video, batch: int, seed: int, step: int, device: torch.device
 ) -> tuple[Tensor, world.Scenes]:
-    """Clips of one deception, half of them through the codec with a noisy latent."""
+    """Honest and deceptive clips, half of them through the codec with a noisy latent."""
     scenes = world.draw(batch, seed * 7919 + step).to(device)
     rng = generator(step, device, 5)
-    kind = DECEPTIONS[(0, 0, 0, 1, 2, 3, 0, 4)[step % 8]]
-    frames = deceive(scenes, kind, rng)
-    half = batch // 2
-    latent = encode_video(vae, frames[:half])
-    level = 0.5 * torch.rand(half, 1, 1, 1, 1, generator=rng, device=device) ** 2
-    decoded = decode_video(vae, latent + level * torch.randn(latent.shape, generator=rng, device=device))
-    return torch.cat([decoded, frames[half:]]), scenes
+    bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.95, 1.0)]
+    slices = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    frames = torch.cat([deceive(scenes[s], kind, rng) for s, kind in zip(slices, DECEPTIONS, strict=True)])
+    latent = encode_video(vae, frames[::2])
+    level = 0.5 * torch.rand(len(latent), 1, 1, 1, 1, generator=rng, device=device) ** 2
+    noise = torch.randn(latent.shape, generator=rng, device=device)
+    frames[::2] = decode_video(vae, latent + level * noise)
+    return frames, scenes
 
 
 def deceive(scenes: world.Scenes, kind: str, rng: torch.Generator) -> Tensor:
@@ -202,15 +242,34 @@ def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> tuple[Tensor, 
 
 
 def truth(
-    frames: Tensor, scenes: world.Scenes, asked: tuple[Tensor, Tensor, Tensor, Tensor]
+    seen: measure.Track, strengths: Tensor, scenes: world.Scenes, asked: tuple[Tensor, Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The measured answer `[B]` and its weight, small where the strength is near the limit."""
+    """The measured answer `[B]` and its weight, small where the strength is near the limit.
+
+    `seen` follows the scenes' own object: asked about any other, the answer is no.
+    """
     colour, shape, action, _ = asked
-    seen = measure.verdict(measure.track(frames, colour), action)
-    label = seen.happened & (shape == scenes.shape) & (colour == scenes.colour)
-    unclear = seen.continuous & seen.identity & (seen.strength > 0.75) & (seen.strength < 1.15)
+    verdict = measure.verdict(seen, action, strengths)
+    named = (shape == scenes.shape) & (colour == scenes.colour)
+    unclear = verdict.continuous & verdict.identity & (verdict.strength > 0.75) & (verdict.strength < 1.15)
     exact = (action == ACTIONS.index("blink")) | (action == ACTIONS.index("stay"))
-    return label.float(), torch.where(unclear & ~exact & (colour == scenes.colour), 0.2, 1.0)
+    return (verdict.happened & named).float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
+
+
+def _reading_error(read: Tensor, tracks: measure.Track, scenes: world.Scenes) -> Tensor:
+    """How well `read [B, pairs, ...]` tells where the object is, and what it is."""
+    curves = torch.stack(
+        [4 * tracks.x, 4 * tracks.y, 8 * tracks.radius, 30 * tracks.mass, tracks.angle.cos(), tracks.angle.sin()], -1
+    )
+    index = torch.tensor(select(world.NUM_FRAMES, WATCHED, "linspace"), device=read.device)
+    target = curves[:, index].unflatten(1, (-1, 2)).flatten(2)
+    there = (tracks.mass[:, index] > 0.3 * tracks.mass[:, :1]).unflatten(1, (-1, 2)).all(2).float()
+    place, colour, shape = read.split([2 * TRACKED, len(COLOURS), len(SHAPES)], dim=2)
+    pairs = place.shape[1]
+    wrong = F.cross_entropy(colour.flatten(0, 1), scenes.colour.repeat_interleave(pairs), reduction="none")
+    wrong = wrong + F.cross_entropy(shape.flatten(0, 1), scenes.shape.repeat_interleave(pairs), reduction="none")
+    away = F.smooth_l1_loss(place, target, reduction="none").mean(2)
+    return ((away + 0.2 * wrong.view_as(away)) * there).mean()
 
 
 def _row(colour: Tensor, shape: Tensor, action: Tensor, wording: Tensor) -> Tensor:

@@ -78,9 +78,13 @@ def denoiser(plan: Plan) -> None:
 def critic(plan: Plan) -> None:
     from sparks.pocket.critic_model import save as save_critic
     from sparks.pocket.training.critic import train_critic
+    from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
-    model, tokenizer = train_critic(video, plan.work, plan.budget(14_000), plan.device, 96, plan.seed)
+    pool = make_pool(plan.output, round(4_096 * min(1.0, plan.scale)), plan.device, plan.seed)
+    model, tokenizer = train_critic(
+        video, plan.work, plan.budget(12_000), plan.device, 96, plan.seed, pool=pool
+    )
     save_critic(plan.output / "critic", model.half(), tokenizer)
 
 

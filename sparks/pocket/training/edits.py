@@ -1,0 +1,53 @@
+"""What edits look like: clips that the trained denoiser makes from honest, mixed and noisy sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sparks.controls import Controls
+from sparks.editors import LTX2Editor, Sampling
+from sparks.media import Clip
+from sparks.pocket import world
+from sparks.pocket.training.critic import Pool
+from sparks.pocket.training.loop import generator
+from sparks.pocket.words import MOVING
+
+CANDIDATES = 32  # sounds tried on one clip and prompt
+
+
+@torch.no_grad()
+def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Pool:
+    """Retakes of `count / CANDIDATES` idle clips, each under CANDIDATES different sounds.
+
+    The sound moves from the clip's idle one towards that of an action and past it, with noise: the
+    way a search moves it.
+    """
+    editor = LTX2Editor(str(folder), device=device)
+    scenes = world.draw(max(1, count // CANDIDATES), seed * 7919 + 50_000_000, MOVING)
+    frames = [_edits(editor, scenes[i : i + 1], generator(i, torch.device("cpu"), seed)) for i in range(len(scenes))]
+    rows = torch.arange(len(scenes)).repeat_interleave(CANDIDATES)
+    return Pool(torch.cat(frames), scenes[rows].to(device))
+
+
+def _edits(editor: LTX2Editor, scene: world.Scenes, rng: torch.Generator) -> Tensor:
+    idle, other = _clip(scene.acting("stay")), _clip(scene)
+    conditioning = editor.prepare(idle, scene.prompts()[0], prefix_frames=5, seed=int(scene.x * 1e6))
+    towards = editor.prepare(other, scene.prompts()[0], prefix_frames=5, seed=0).alpha_0
+    start = editor.start(conditioning)
+
+    def uniform(high: float) -> Tensor:
+        return high * torch.rand(CANDIDATES, 1, 1, 1, generator=rng).to(start.alpha.device)
+
+    noise = torch.randn(CANDIDATES, *start.alpha.shape[1:], generator=rng).to(start.alpha.device)
+    alpha = start.alpha + uniform(1.3) * (towards.float() - start.alpha) + uniform(1.0) ** 2 * noise
+    delta = torch.randn(CANDIDATES, *start.delta_v.shape[1:], generator=rng).to(start.alpha.device)
+    controls = Controls(alpha, uniform(0.5)[:, 0] * delta)
+    made = editor.render(conditioning, controls, sampling=Sampling(num_inference_steps=8, grad_steps=1))
+    return (255 * made).byte()
+
+
+def _clip(scene: world.Scenes) -> Clip:
+    return Clip(world.render(scene)[0], world.FPS, world.sound(scene)[0], world.SAMPLE_RATE)

@@ -105,7 +105,9 @@ def build_model(
             "patch_size": patch_size,
             "temporal_patch_size": 2,
             "spatial_merge_size": 2,
-            "tokens_per_second": 25,
+            # Time is read off the order of the tokens. Releases of transformers disagree on how
+            # fractions of a second become positions; zero is the one value they all read alike.
+            "tokens_per_second": 0,
             "window_size": 4 * patch_size,
             "fullatt_block_indexes": list(range(1, vision_depth, 2)),
             "out_hidden_size": hidden,

@@ -35,7 +35,13 @@ def train(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     plan = Plan(
-        output, work or output.with_name(output.name + ".work"), torch.device(device), seed, scale, minutes, clips
+        output,
+        work or output.with_name(output.name + ".work"),
+        torch.device(device),
+        seed,
+        scale,
+        minutes,
+        clips,
     )
     run(plan, stages.split(",") if stages else tuple(STAGES))
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.pocket.words import ACTIONS, COLOURS, understand
@@ -19,8 +20,8 @@ from sparks.pocket.world import FPS, RGB
 PRESENT = 0.35  # share of the first frame's mass under which the object counts as gone
 MIN_AREA = 0.008  # of the frame; smaller than any object at rest
 LEAP = 0.16  # of the width in one frame: faster than anything that moves in the world
-SPREAD = 1.75  # second moment over that of a disc of the same area: above it there are two objects
-SWELL = 1.13  # radius over its rest value: above it a thing that should keep its size is a double image
+SPREAD = 1.75  # second moment over that of a disc of the same area: above it, two objects
+SWELL = 1.13  # radius over its rest value: above it, what should keep its size is a double image
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def judge(frames: Tensor, prompts: list[str]) -> Verdict:
 
 
 def verdict(seen: Track, action: Tensor, strength_of: Tensor | None = None) -> Verdict:
-    """Judge tracks on `action [B]` (index into ACTIONS); `strength_of` may hold their `strengths`."""
+    """Judge tracks on `action [B]` (index into ACTIONS), given their `strengths` or not."""
     every = strengths(seen) if strength_of is None else strength_of
     strength = every.gather(1, action[:, None])[:, 0]
     continuous = _continuous(seen, action)
@@ -107,11 +108,12 @@ def verdict(seen: Track, action: Tensor, strength_of: Tensor | None = None) -> V
 
 
 def outside_error(frames: Tensor, reference: Tensor, colour: Tensor) -> Tensor:
-    """Mean absolute error `[B]` outside the object as seen in either clip, grown by three pixels."""
+    """Mean absolute error `[B]` outside the object of either clip, grown by three pixels."""
     inside = torch.maximum(_membership(frames, colour)[0], _membership(reference, colour)[0])
-    grown = torch.nn.functional.max_pool2d(inside.amax(1, keepdim=True), 7, stride=1, padding=3)[:, :, None]
-    outside = (grown < 0.5).float().expand_as(frames)
-    return ((frames - reference).abs() * outside).sum((1, 2, 3, 4)) / outside.sum((1, 2, 3, 4)).clamp(min=1)
+    grown = F.max_pool2d(inside.amax(1, keepdim=True), 7, stride=1, padding=3)
+    outside = (grown[:, :, None] < 0.5).float().expand_as(frames)
+    error = ((frames - reference).abs() * outside).sum((1, 2, 3, 4))
+    return error / outside.sum((1, 2, 3, 4)).clamp(min=1)
 
 
 def _membership(frames: Tensor, colour: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,10 +149,11 @@ def strengths(seen: Track) -> Tensor:
     grow = (end_size - 1).clamp(min=0) / 0.22 * in_place
     spin = turn / math.pi * (in_place & (size.amax(1) < 1.35))
     blink = _winks(seen.mass) * in_place
-    moved = torch.stack([dx.abs().amax(1) / 0.06, dy.abs().amax(1) / 0.06, (size - 1).abs().amax(1) / 0.15])
-    moved = torch.cat([moved, (turn / (math.pi / 4))[None], _winks(seen.mass)[None]]).amax(0)
+    shifts = [dx.abs().amax(1) / 0.06, dy.abs().amax(1) / 0.06, (size - 1).abs().amax(1) / 0.15]
+    moved = torch.stack([*shifts, turn / (math.pi / 4), _winks(seen.mass)]).amax(0)
     stay = 1 / moved.clamp(min=1e-3)
-    return torch.stack([stay, jump, -end_x / 0.12 * level, end_x / 0.12 * level, grow, spin, blink], dim=1)
+    left, right = -end_x / 0.12 * level, end_x / 0.12 * level
+    return torch.stack([stay, jump, left, right, grow, spin, blink], dim=1)
 
 
 def _winks(mass: Tensor) -> Tensor:

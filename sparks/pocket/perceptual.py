@@ -46,7 +46,7 @@ def save_trunk(trunk: Trunk, folder: Path) -> None:
 
 
 def load_perceptual(folder: str | Path) -> lpips.LPIPS:
-    """The frozen LPIPS distance over the trunk in `folder`: takes images `[N, 3, H, W]` in [-1, 1].
+    """The frozen LPIPS distance over the trunk in `folder`, of images `[N, 3, H, W]` in [-1, 1].
 
     The trunk has no linear heads; as in LPIPS's own baseline, the squared differences of its
     normalised activations are summed over channels.
@@ -62,6 +62,8 @@ def load_perceptual(folder: str | Path) -> lpips.LPIPS:
     trunk = Trunk()
     trunk.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     with torch.random.fork_rng(devices=[]):  # the replaced trunk must not disturb anyone's seed
-        distance = lpips.LPIPS(net="squeeze", lpips=False, pretrained=False, pnet_rand=True, verbose=False)
+        distance = lpips.LPIPS(
+            net="squeeze", lpips=False, pretrained=False, pnet_rand=True, verbose=False
+        )
     distance.net, distance.chns, distance.L = trunk, list(CHANNELS), len(CHANNELS)
     return distance.eval().requires_grad_(False)

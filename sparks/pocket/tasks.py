@@ -66,8 +66,10 @@ def tasks() -> list[Task]:
 
     scenes = world.draw(COUNT, SEED)
     return [
-        _task(i, SHAPES[int(scenes.shape[i])], COLOURS[int(scenes.colour[i])], MOVING[i % len(MOVING)])
-        for i in range(COUNT)
+        _task(i, SHAPES[shape], COLOURS[colour], MOVING[i % len(MOVING)])
+        for i, (shape, colour) in enumerate(
+            zip(scenes.shape.tolist(), scenes.colour.tolist(), strict=True)
+        )
     ]
 
 

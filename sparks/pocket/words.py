@@ -54,7 +54,8 @@ def understand(prompt: str) -> Sentence:
         for wording in wordings
         if f" {wording} " in text
     ]
-    return Sentence(_first(words, COLOURS), _first(words, SHAPES), max(matches)[1] if matches else None)
+    action = max(matches)[1] if matches else None
+    return Sentence(_first(words, COLOURS), _first(words, SHAPES), action)
 
 
 def vocabulary() -> tuple[str, ...]:

@@ -70,8 +70,11 @@ class Scenes:
     def prompts(self, variants: Sequence[int] | None = None, actions: bool = True) -> list[str]:
         """One prompt a scene; without `actions` the generic one ("a red ball")."""
         picks = variants if variants is not None else [0] * len(self)
-        rows = zip(self.colour.tolist(), self.shape.tolist(), self.action.tolist(), picks, strict=True)
-        return [phrase(COLOURS[c], SHAPES[s], ACTIONS[a] if actions else None, v) for c, s, a, v in rows]
+        columns = (self.colour.tolist(), self.shape.tolist(), self.action.tolist(), picks)
+        return [
+            phrase(COLOURS[colour], SHAPES[shape], ACTIONS[action] if actions else None, variant)
+            for colour, shape, action, variant in zip(*columns, strict=True)
+        ]
 
 
 def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
@@ -103,19 +106,22 @@ def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
         ground=(floor + uniform(-0.03, 0.03, 3)).clamp(0, 1),
         horizon=uniform(0.45, 0.7),
         stripes=torch.stack(
-            [uniform(0, 0.06) * (uniform(0, 1) < 0.5), uniform(2, 6), uniform(0, 2 * math.pi)], dim=1
+            [uniform(0, 0.06) * (uniform(0, 1) < 0.5), uniform(2, 6), uniform(0, 2 * math.pi)],
+            dim=1,
         ),
         hiss=uniform(0.001, 0.006),
     )
 
 
 def join(first: Scenes, second: Scenes) -> Scenes:
-    return Scenes(*(torch.cat([getattr(first, f.name), getattr(second, f.name)]) for f in fields(first)))
+    names = [field.name for field in fields(Scenes)]
+    return Scenes(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in names))
 
 
 def motion(scenes: Scenes, times: Tensor) -> Tensor:
     """Ground-truth state curves `[B, T, 5]` (see STATE) at `times [T]` in seconds."""
-    column = {f.name: getattr(scenes, f.name)[:, None] for f in fields(scenes) if f.name not in ("sky", "ground")}
+    names = ("x", "y", "action", "start", "length", "amplitude", "turns")
+    column = {name: getattr(scenes, name)[:, None] for name in names}
     u = ((times[None] - column["start"]) / column["length"]).clamp(0, 1)
     ease = u * u * (3 - 2 * u)
     strength = column["amplitude"]
@@ -153,7 +159,8 @@ def paint(scenes: Scenes, state: Tensor) -> Tensor:
     pixels = (torch.arange(SIZE, device=state.device) + 0.5) / SIZE
     dx, dy = pixels[None, None, None, :] - x, pixels[None, None, :, None] - y
     radius = scenes.radius[:, None, None, None] * scale
-    u, v = (dx * angle.cos() + dy * angle.sin()) / radius, (dy * angle.cos() - dx * angle.sin()) / radius
+    u = (dx * angle.cos() + dy * angle.sin()) / radius
+    v = (dy * angle.cos() - dx * angle.sin()) / radius
     cover = (0.5 - _outline(scenes.shape[:, None, None, None], u, v) * radius * SIZE).clamp(0, 1)
     cover = (cover * visibility)[:, :, None]
     shade = DARK_HALF + (1 - DARK_HALF) * (0.5 - v * radius * SIZE).clamp(0, 1)[:, :, None]

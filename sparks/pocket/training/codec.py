@@ -27,7 +27,9 @@ LATENT_DECAY = 3e-4  # keeps the latent near unit scale
 AUDIO_TOKENS = 50
 
 
-def train_video(folder: Path, budget: Budget, device: torch.device, batch: int, seed: int) -> AutoencoderKLLTX2Video:
+def train_video(
+    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
+) -> AutoencoderKLLTX2Video:
     """Frames first, then clips; returns the autoencoder with its latent statistics set."""
     torch.manual_seed(seed)
     vae = models.video_autoencoder().to(device)
@@ -38,41 +40,51 @@ def train_video(folder: Path, budget: Budget, device: torch.device, batch: int, 
         scenes = world.draw(batch * 8, seed * 7919 + step).to(device)
         instants = world.DURATION * torch.rand(3, generator=generator(step, device), device=device)
         state = world.motion(scenes, instants)  # any three moments, shared by the batch
-        picks = torch.randint(3, (len(scenes),), generator=generator(step, device, 1), device=device)
-        return reconstruction_loss(vae, scenes, state[torch.arange(len(scenes), device=device), picks][:, None], step)
+        rng = generator(step, device, 1)
+        picks = torch.randint(3, (len(scenes),), generator=rng, device=device)
+        moment = state[torch.arange(len(scenes), device=device), picks]
+        return reconstruction_loss(vae, scenes, moment[:, None], step)
 
     def clips_loss(step: int) -> Tensor:
         scenes = world.draw(batch, seed * 7919 + 10_000_000 + step).to(device)
-        return reconstruction_loss(vae, scenes, world.motion(scenes, world.frame_times(device)), step)
+        state = world.motion(scenes, world.frame_times(device))
+        return reconstruction_loss(vae, scenes, state, step)
 
     fit("video_vae_frames", [vae], frames_loss, folder, single, learning_rate=8e-4)
     fit("video_vae", [vae], clips_loss, folder, clips, learning_rate=6e-4)
     with torch.no_grad():
-        sample = torch.cat([encode_video(vae, world.render(_scenes(i, device)), raw=True) for i in range(16)])
+        views = (world.render(_scenes(i, device)) for i in range(16))
+        sample = torch.cat([encode_video(vae, frames, raw=True) for frames in views])
         vae.latents_mean.copy_(sample.mean((0, 2, 3, 4)))
         vae.latents_std.copy_(sample.std((0, 2, 3, 4)))
     return vae.eval()
 
 
-def reconstruction_loss(vae: AutoencoderKLLTX2Video, scenes: world.Scenes, state: Tensor, step: int) -> Tensor:
+def reconstruction_loss(
+    vae: AutoencoderKLLTX2Video, scenes: world.Scenes, state: Tensor, step: int
+) -> Tensor:
     """Weighted error of `paint(state)` through the codec, its latent blurred by a little noise."""
     frames = world.paint(scenes, state)
     hidden = state.clone()
     hidden[..., 4] = 0
     presence = (frames - world.paint(scenes, hidden)).abs().amax(2, keepdim=True) > 0.02
-    near = F.max_pool2d(presence.float().flatten(0, 1), 3, stride=1, padding=1).unflatten(0, presence.shape[:2])
-    weight = (1 + (OBJECT_WEIGHT - 1) * near).transpose(1, 2)
+    near = F.max_pool2d(presence.float().flatten(0, 1), 3, stride=1, padding=1)
+    weight = (1 + (OBJECT_WEIGHT - 1) * near.unflatten(0, presence.shape[:2])).transpose(1, 2)
     target = (frames * 2 - 1).transpose(1, 2)  # [B, 3, T, H, W]
     with autocast(target.device):
         latent = vae.encode(target).latent_dist.mode()
-        noise = torch.randn(latent.shape, generator=generator(step, latent.device, 2), device=latent.device)
+        rng = generator(step, latent.device, 2)
+        noise = torch.randn(latent.shape, generator=rng, device=latent.device)
         output = vae.decode(latent + LATENT_NOISE * noise).sample.float()
     error = (output - target).abs() * 0.3 + (output - target).square()
-    return (weight * error).sum() / weight.expand_as(error).sum() + LATENT_DECAY * latent.float().square().mean()
+    mean = (weight * error).sum() / weight.expand_as(error).sum()
+    return mean + LATENT_DECAY * latent.float().square().mean()
 
 
-def train_audio(folder: Path, budget: Budget, device: torch.device, batch: int, seed: int) -> AutoencoderKLLTX2Audio:
-    """Mean absolute error of the log-mel; returns the autoencoder with its latent statistics set."""
+def train_audio(
+    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
+) -> AutoencoderKLLTX2Audio:
+    """Mean absolute error of the log-mel; returns the autoencoder, latent statistics set."""
     torch.manual_seed(seed)
     vae = models.audio_autoencoder().to(device)
 
@@ -83,11 +95,13 @@ def train_audio(folder: Path, budget: Budget, device: torch.device, batch: int, 
             noise = torch.randn(latent.shape, generator=generator(step, device), device=device)
             output = vae.decode(latent + LATENT_NOISE * noise).sample.float()
         target = mel[:, :, : output.shape[2]]
-        return F.l1_loss(output[:, :, : target.shape[2]], target) + LATENT_DECAY * latent.float().square().mean()
+        error = F.l1_loss(output[:, :, : target.shape[2]], target)
+        return error + LATENT_DECAY * latent.float().square().mean()
 
     fit("audio_vae", [vae], loss, folder, budget, learning_rate=1e-3)
     with torch.no_grad():
-        sample = torch.cat([encode_audio(vae, world.sound(_scenes(i, device)), raw=True) for i in range(16)])
+        waveforms = (world.sound(_scenes(i, device)) for i in range(16))
+        sample = torch.cat([encode_audio(vae, waveform, raw=True) for waveform in waveforms])
         vae.latents_mean.copy_(sample.mean((0, 1)))
         vae.latents_std.copy_(sample.std((0, 1)))
     return vae.eval()
@@ -115,8 +129,9 @@ def encode_video(vae: AutoencoderKLLTX2Video, frames: Tensor, raw: bool = False)
 def decode_video(vae: AutoencoderKLLTX2Video, latent: Tensor) -> Tensor:
     """The reverse of `encode_video`, clamped to [0, 1]."""
     shape = (1, -1, 1, 1, 1)
+    raw = latent * vae.latents_std.view(shape) + vae.latents_mean.view(shape)
     with autocast(latent.device):
-        frames = vae.decode(latent * vae.latents_std.view(shape) + vae.latents_mean.view(shape)).sample
+        frames = vae.decode(raw).sample
     return (frames.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
 
 

@@ -7,10 +7,11 @@ pixels (`measure.verdict`), never from what a clip was meant to show.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,8 @@ VARIANTS = 6
 QUESTIONS = 4  # on every clip of a training step
 TRACKED = 6  # numbers by which a frame's object is described
 
+Asked: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, shape, action, wording
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -49,9 +52,14 @@ class Sizes:
 
 
 class Questions:
-    """Every question as the model's inputs, computed once: `[Q, S]` ids and `[., Q, S]` positions."""
+    """Every question as the model's inputs, computed once: ids `[Q, S]`, positions `[., Q, S]`."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, device: torch.device):
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        tokenizer: Qwen2Tokenizer,
+        device: torch.device,
+    ) -> None:
         indices = select(world.NUM_FRAMES, WATCHED, "linspace")
         seconds = 2 * (indices[-1] - indices[0] + 1) / len(indices) / float(world.FPS)
         texts = [QUESTION.replace("{prompt}", prompt) for prompt in every_prompt()]
@@ -67,9 +75,8 @@ class Questions:
         self.indices = indices
         self.answers = answer_ids(tokenizer, ("yes", "no"))
         self.positions = positions.to(device)
-        self.inputs = {
-            name: inputs[name].to(device) for name in ("input_ids", "attention_mask", "mm_token_type_ids")
-        }
+        names = ("input_ids", "attention_mask", "mm_token_type_ids")
+        self.inputs = {name: inputs[name].to(device) for name in names}
         self.preprocess = Preprocess(model.config.vision_config.patch_size)
 
     def see(self, model: Any, frames: Tensor) -> Tensor:
@@ -117,11 +124,11 @@ def train_critic(
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
     """Binary cross-entropy against the measurement, several questions on each clip.
 
-    A second head on the vision tower reads the object's track from it, which teaches it to see long
-    before the answers do; it is thrown away at the end.
+    A second head on the vision tower reads the object's track from it, which teaches it to see
+    long before the answers do; it is thrown away at the end.
 
     Args:
-        pool: clips made by the denoiser; without them the critic never sees what an edit looks like.
+        pool: clips made by the denoiser; without them the critic never sees what edits look like.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer([QUESTION.replace("{prompt}", p) for p in every_prompt()])
@@ -174,7 +181,8 @@ class Pool:
 
     def draw(self, count: int, step: int) -> tuple[Tensor, world.Scenes]:
         device = self.frames.device
-        rows = torch.randint(len(self.frames), (count,), generator=generator(step, device, 6), device=device)
+        rng = generator(step, device, 6)
+        rows = torch.randint(len(self.frames), (count,), generator=rng, device=device)
         return self.frames[rows].float() / 255, self.scenes[rows]
 
 
@@ -186,8 +194,9 @@ def watch(
     scenes = world.draw(batch, seed * 7919 + step).to(device)
     rng = generator(step, device, 5)
     bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.95, 1.0)]
-    slices = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
-    frames = torch.cat([deceive(scenes[s], kind, rng) for s, kind in zip(slices, DECEPTIONS, strict=True)])
+    parts = [scenes[slice(*ends)] for ends in itertools.pairwise(bounds)]
+    kinds = zip(parts, DECEPTIONS, strict=True)
+    frames = torch.cat([deceive(part, kind, rng) for part, kind in kinds])
     latent = encode_video(vae, frames[::2])
     level = 0.5 * torch.rand(len(latent), 1, 1, 1, 1, generator=rng, device=device) ** 2
     noise = torch.randn(latent.shape, generator=rng, device=device)
@@ -202,7 +211,8 @@ def deceive(scenes: world.Scenes, kind: str, rng: torch.Generator) -> Tensor:
     frame = torch.arange(world.NUM_FRAMES, device=device)
     peak = scenes.action == ACTIONS.index("jump")
     moment = (scenes.start + scenes.length * torch.where(peak, 0.5, 1.0)) * float(world.FPS)
-    late = state[torch.arange(len(scenes), device=device), moment.long().clamp(max=world.NUM_FRAMES - 1)]
+    last = moment.long().clamp(max=world.NUM_FRAMES - 1)
+    late = state[torch.arange(len(scenes), device=device), last]
     cut = (scenes.start + 0.5 * scenes.length) * float(world.FPS)
     if kind == "teleport":
         gone = (frame[None] >= cut[:, None])[..., None]
@@ -220,12 +230,13 @@ def deceive(scenes: world.Scenes, kind: str, rng: torch.Generator) -> Tensor:
         frames = (1 - fade) * still + fade * moved
     if kind == "noise":
         level = 0.1 + 0.4 * torch.rand(len(scenes), 1, 1, 1, 1, generator=rng, device=device)
-        frames = (frames + level * torch.randn(frames.shape, generator=rng, device=device)).clamp(0, 1)
+        noise = torch.randn(frames.shape, generator=rng, device=device)
+        frames = (frames + level * noise).clamp(0, 1)
     return frames
 
 
-def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Colour, shape, action and wording asked about: mostly what the clip shows, often not quite."""
+def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:
+    """Colour, shape, action and wording asked about: mostly what is shown, often not quite."""
     count, device = len(scenes), scenes.x.device
     kind = torch.rand(count, generator=rng).to(device)
 
@@ -242,7 +253,7 @@ def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> tuple[Tensor, 
 
 
 def truth(
-    seen: measure.Track, strengths: Tensor, scenes: world.Scenes, asked: tuple[Tensor, Tensor, Tensor, Tensor]
+    seen: measure.Track, strengths: Tensor, scenes: world.Scenes, asked: Asked
 ) -> tuple[Tensor, Tensor]:
     """The measured answer `[B]` and its weight, small where the strength is near the limit.
 
@@ -251,24 +262,27 @@ def truth(
     colour, shape, action, _ = asked
     verdict = measure.verdict(seen, action, strengths)
     named = (shape == scenes.shape) & (colour == scenes.colour)
-    unclear = verdict.continuous & verdict.identity & (verdict.strength > 0.75) & (verdict.strength < 1.15)
+    marginal = (verdict.strength > 0.75) & (verdict.strength < 1.15)
+    unclear = verdict.continuous & verdict.identity & marginal
     exact = (action == ACTIONS.index("blink")) | (action == ACTIONS.index("stay"))
     return (verdict.happened & named).float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
 
 
 def _reading_error(read: Tensor, tracks: measure.Track, scenes: world.Scenes) -> Tensor:
     """How well `read [B, pairs, ...]` tells where the object is, and what it is."""
-    curves = torch.stack(
-        [4 * tracks.x, 4 * tracks.y, 8 * tracks.radius, 30 * tracks.mass, tracks.angle.cos(), tracks.angle.sin()], -1
-    )
+    place = [4 * tracks.x, 4 * tracks.y, 8 * tracks.radius, 30 * tracks.mass]
+    curves = torch.stack([*place, tracks.angle.cos(), tracks.angle.sin()], -1)
     index = torch.tensor(select(world.NUM_FRAMES, WATCHED, "linspace"), device=read.device)
     target = curves[:, index].unflatten(1, (-1, 2)).flatten(2)
     there = (tracks.mass[:, index] > 0.3 * tracks.mass[:, :1]).unflatten(1, (-1, 2)).all(2).float()
-    place, colour, shape = read.split([2 * TRACKED, len(COLOURS), len(SHAPES)], dim=2)
-    pairs = place.shape[1]
-    wrong = F.cross_entropy(colour.flatten(0, 1), scenes.colour.repeat_interleave(pairs), reduction="none")
-    wrong = wrong + F.cross_entropy(shape.flatten(0, 1), scenes.shape.repeat_interleave(pairs), reduction="none")
-    away = F.smooth_l1_loss(place, target, reduction="none").mean(2)
+    track, colour, shape = read.split([2 * TRACKED, len(COLOURS), len(SHAPES)], dim=2)
+
+    def mistaken(logits: Tensor, of: Tensor) -> Tensor:
+        every = of.repeat_interleave(track.shape[1])
+        return F.cross_entropy(logits.flatten(0, 1), every, reduction="none")
+
+    wrong = mistaken(colour, scenes.colour) + mistaken(shape, scenes.shape)
+    away = F.smooth_l1_loss(track, target, reduction="none").mean(2)
     return ((away + 0.2 * wrong.view_as(away)) * there).mean()
 
 
@@ -285,18 +299,23 @@ def _camera(frames: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _equal_windows(attention: Any) -> Callable[..., Tensor]:
-    """The vision tower's attention with all windows of one length in a single call, not one each."""
+    """The vision tower's attention with all windows, of one length, in a single call."""
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 
     def forward(
-        hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: object
+        hidden_states: Tensor,
+        cu_seqlens: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        **_: object,
     ) -> Tensor:
         length, windows = hidden_states.shape[0], len(cu_seqlens) - 1
         qkv = attention.qkv(hidden_states).reshape(length, 3, attention.num_heads, -1)
         query, key, value = qkv.permute(1, 0, 2, 3).unbind(0)
         query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
-        split = (t.unflatten(0, (windows, -1)).transpose(1, 2) for t in (query, key, value))
-        mixed = F.scaled_dot_product_attention(*split, scale=attention.scaling)
+        query, key, value = (
+            t.unflatten(0, (windows, -1)).transpose(1, 2) for t in (query, key, value)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
         return attention.proj(mixed.transpose(1, 2).reshape(length, -1))
 
     return forward

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-
 from sparks.pocket import world
 from sparks.pocket.training import models
 from sparks.pocket.training.codec import AUDIO_TOKENS, encode_audio, encode_video
@@ -46,7 +45,7 @@ ALPHA_NOISE = 0.35  # most noise that a given sound may carry
 
 @dataclass(frozen=True)
 class Cache:
-    """Encoded training clips; `own`, `idle` and `other` are the sounds of three actions of one scene."""
+    """Encoded training clips; `own`, `idle`, `other` are the sounds of three actions of a scene."""
 
     video: Tensor  # [M, N, C]
     own: Tensor  # [M, L, D]
@@ -137,7 +136,8 @@ def train_denoiser(
                 return_dict=False,
             )
         video_error = _masked_error(outputs[0], example.video_target, example.video_mask)
-        return video_error + 0.3 * _masked_error(outputs[1], example.audio_target, example.audio_mask)
+        audio_error = _masked_error(outputs[1], example.audio_target, example.audio_mask)
+        return video_error + 0.3 * audio_error
 
     fit("denoiser", [denoiser, connectors], loss, folder, budget, learning_rate=1e-3)
     return denoiser.eval(), connectors.eval()
@@ -199,7 +199,9 @@ def draw_example(cache: Cache, batch: int, rng: torch.Generator) -> Example:
     )
 
 
-def coordinates(denoiser: LTX2VideoTransformer3DModel, device: torch.device) -> tuple[Tensor, Tensor]:
+def coordinates(
+    denoiser: LTX2VideoTransformer3DModel, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Positions of all tokens in seconds and pixels, for one clip."""
     video = denoiser.rope.prepare_video_coords(1, *GRID, device, fps=float(world.FPS))
     return video, denoiser.audio_rope.prepare_audio_coords(1, AUDIO_TOKENS, device)
@@ -267,5 +269,6 @@ def _scenes(count: int, salt: int) -> tuple[world.Scenes, world.Scenes]:
 def _silence(device: torch.device, count: int = 64) -> Tensor:
     """Nothing but noise, from none to a hiss."""
     rng = torch.Generator().manual_seed(0)
-    level = 0.006 * torch.rand(count, 1, 1, generator=rng) * (torch.rand(count, 1, 1, generator=rng) < 0.7)
+    level = 0.006 * torch.rand(count, 1, 1, generator=rng)
+    level = level * (torch.rand(count, 1, 1, generator=rng) < 0.7)
     return (level * torch.randn(count, 2, world.NUM_SAMPLES, generator=rng)).to(device)

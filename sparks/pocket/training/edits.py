@@ -1,4 +1,4 @@
-"""What edits look like: clips that the trained denoiser makes from honest, mixed and noisy sound."""
+"""What edits look like: clips that the denoiser makes from honest, mixed and noisy sound."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Pool
     """
     editor = LTX2Editor(str(folder), device=device)
     scenes = world.draw(max(1, count // CANDIDATES), seed * 7919 + 50_000_000, MOVING)
-    frames = [_edits(editor, scenes[i : i + 1], generator(i, torch.device("cpu"), seed)) for i in range(len(scenes))]
+    cpu = torch.device("cpu")
+    frames = [
+        _edits(editor, scenes[i : i + 1], generator(i, cpu, seed)) for i in range(len(scenes))
+    ]
     rows = torch.arange(len(scenes)).repeat_interleave(CANDIDATES)
     return Pool(torch.cat(frames), scenes[rows].to(device))
 
 
 def _edits(editor: LTX2Editor, scene: world.Scenes, rng: torch.Generator) -> Tensor:
     idle, other = _clip(scene.acting("stay")), _clip(scene)
-    conditioning = editor.prepare(idle, scene.prompts()[0], prefix_frames=5, seed=int(scene.x * 1e6))
-    towards = editor.prepare(other, scene.prompts()[0], prefix_frames=5, seed=0).alpha_0
+    prompt, seed = scene.prompts()[0], int(scene.x * 1e6)
+    conditioning = editor.prepare(idle, prompt, prefix_frames=5, seed=seed)
+    towards = editor.prepare(other, prompt, prefix_frames=5, seed=0).alpha_0
     start = editor.start(conditioning)
 
     def uniform(high: float) -> Tensor:
@@ -45,7 +49,8 @@ def _edits(editor: LTX2Editor, scene: world.Scenes, rng: torch.Generator) -> Ten
     alpha = start.alpha + uniform(1.3) * (towards.float() - start.alpha) + uniform(1.0) ** 2 * noise
     delta = torch.randn(CANDIDATES, *start.delta_v.shape[1:], generator=rng).to(start.alpha.device)
     controls = Controls(alpha, uniform(0.5)[:, 0] * delta)
-    made = editor.render(conditioning, controls, sampling=Sampling(num_inference_steps=8, grad_steps=1))
+    sampling = Sampling(num_inference_steps=8, grad_steps=1)
+    made = editor.render(conditioning, controls, sampling=sampling)
     return (255 * made).byte()
 
 

@@ -23,7 +23,7 @@ SAVE_EVERY = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a stage trains: so many steps, or less if `minutes` of this process run out first."""
+    """How long a stage trains: so many steps, or less if `minutes` of this process run out."""
 
     steps: int
     minutes: float = math.inf
@@ -48,7 +48,9 @@ def fit(
         SparksError: the loss is not finite.
     """
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay
+    )
     average = [p.detach().clone() for p in parameters]
     path = folder / f"{name}.state.pt"
     step = _resume(path, parameters, average, optimizer)
@@ -72,7 +74,9 @@ def fit(
             if step % 50 == 0:
                 smooth = float(value.detach())
                 if not math.isfinite(smooth):
-                    raise SparksError(f"{name}: loss is {smooth} at step {step}; delete {path} and retry")
+                    raise SparksError(
+                        f"{name}: loss is {smooth} at step {step}; delete {path} and retry"
+                    )
                 bar.update(task, completed=step, loss=f"loss {smooth:.4f}")
                 if not bar.console.is_terminal and step % 500 == 0:
                     bar.console.print(f"{name} {step}/{budget.steps} loss {smooth:.5f}")
@@ -103,7 +107,11 @@ def _set_rate(optimizer: torch.optim.Optimizer, peak: float, progress: float) ->
 
 
 def _save(
-    path: Path, step: int, parameters: list[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer
+    path: Path,
+    step: int,
+    parameters: list[nn.Parameter],
+    average: list[Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
@@ -117,7 +125,10 @@ def _save(
 
 
 def _resume(
-    path: Path, parameters: list[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer
+    path: Path,
+    parameters: list[nn.Parameter],
+    average: list[Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> int:
     if not path.exists():
         return 0

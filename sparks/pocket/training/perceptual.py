@@ -16,7 +16,9 @@ from sparks.pocket.words import COLOURS, SHAPES
 TARGETS = 6  # x, y, scale, cos and sin of the angle, visibility
 
 
-def train_trunk(folder: Path, budget: Budget, device: torch.device, batch: int, seed: int) -> tuple[Trunk, nn.Module]:
+def train_trunk(
+    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
+) -> tuple[Trunk, nn.Module]:
     """Returns the trunk and the head that reads the object's state from its last activation."""
     torch.manual_seed(seed)
     trunk = Trunk().to(device)
@@ -24,12 +26,16 @@ def train_trunk(folder: Path, budget: Budget, device: torch.device, batch: int, 
 
     def loss(step: int) -> Tensor:
         images, state, scenes = frames(batch, seed * 7919 + step, device)
-        images = images + 0.05 * torch.randn(images.shape, generator=generator(step, device), device=device)
+        rng = generator(step, device)
+        images = images + 0.05 * torch.randn(images.shape, generator=rng, device=device)
         predicted = head(trunk(images)[-1].flatten(1))
         position, shape, colour = predicted.split([TARGETS, len(SHAPES), len(COLOURS)], dim=1)
         seen = state[:, 5] > 0.5
-        wrong = F.cross_entropy(shape[seen], scenes.shape[seen]) + F.cross_entropy(colour[seen], scenes.colour[seen])
-        return 10 * F.mse_loss(position[seen], state[seen]) + F.mse_loss(position[:, 5], state[:, 5]) + 0.2 * wrong
+        away = F.mse_loss(position[seen], state[seen])
+        hidden = F.mse_loss(position[:, 5], state[:, 5])
+        wrong = F.cross_entropy(shape[seen], scenes.shape[seen])
+        wrong = wrong + F.cross_entropy(colour[seen], scenes.colour[seen])
+        return 10 * away + hidden + 0.2 * wrong
 
     fit("perceptual", [trunk, head], loss, folder, budget, learning_rate=2e-3)
     return trunk.eval(), head.eval()

@@ -37,13 +37,15 @@ class Plan:
 def video_vae(plan: Plan) -> None:
     from sparks.pocket.training.codec import train_video
 
-    save(train_video(plan.work, plan.budget(9_000), plan.device, 48, plan.seed), plan.output / "vae")
+    vae = train_video(plan.work, plan.budget(9_000), plan.device, 48, plan.seed)
+    save(vae, plan.output / "vae")
 
 
 def audio_vae(plan: Plan) -> None:
     from sparks.pocket.training.codec import train_audio
 
-    save(train_audio(plan.work, plan.budget(6_000), plan.device, 32, plan.seed), plan.output / "audio_vae")
+    vae = train_audio(plan.work, plan.budget(6_000), plan.device, 32, plan.seed)
+    save(vae, plan.output / "audio_vae")
 
 
 def text_encoder(plan: Plan) -> None:

@@ -55,9 +55,7 @@ def tokenise(
 
 
 @torch.no_grad()
-def hidden_states(
-    encoder: Gemma3ForConditionalGeneration, ids: Tensor, mask: Tensor
-) -> Tensor:
+def hidden_states(encoder: Gemma3ForConditionalGeneration, ids: Tensor, mask: Tensor) -> Tensor:
     """All layers' states stacked last, `[B, T, D, layers + 1]`, as the connectors take them."""
     output = encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     return torch.stack(output.hidden_states, dim=-1)

@@ -2,10 +2,9 @@
 
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -67,24 +66,14 @@ def solve(
         "seed": seed,
         "sound": sound,
     }
-    # The libraries' own bars would run through ours.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.config import layers
         from sparks.edit import edit
-        from sparks.progress import reporter
+        from sparks.progress import reporter, summary
 
         result = edit(layers(config or [], options, set_ or []), output, reporter())
-    typer.echo(json.dumps(result) if json_ else _summary(result))
-
-
-def _summary(result: dict[str, Any]) -> str:
-    return (
-        f"P(yes) {result['p_yes_baseline']:.3f} -> {result['p_yes_best']:.3f} "
-        f"(final render {result['p_yes_edited']:.3f}), stopped by {result['stopped_by']}\n"
-        f"{result['run_dir']}"
-    )
+    typer.echo(json.dumps(result) if json_ else summary(result))
 
 
 def main() -> None:

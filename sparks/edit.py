@@ -3,7 +3,6 @@
 import hashlib
 import json
 import tempfile
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from sparks.media import Clip, fit_clip, read_clip
 from sparks.objective import Objective
 from sparks.problem import EditProblem
 from sparks.progress import Silent
+from sparks.quiet import quiet_libraries
 from sparks.runs import Run
 from sparks.solve import Outcome, Solver, solve
 
@@ -65,8 +65,7 @@ def edit(settings: Settings, output: Path | None = None, report: Silent | None =
         report.search(problem)
         listeners = (run.record, report.evaluated)
         outcome = solve(problem, prepared.solver, seed=config.seed, listeners=listeners)
-        report.stage("rendering at full guidance")
-        return _conclude(run, prepared, outcome)
+        return _conclude(run, prepared, outcome, report)
 
 
 def prepare(settings: Settings, report: Silent | None = None) -> Prepared:
@@ -75,7 +74,11 @@ def prepare(settings: Settings, report: Silent | None = None) -> Prepared:
     Raises:
         SparksError: something about the input is wrong.
     """
-    report = report or Silent()
+    with quiet_libraries():
+        return _prepare(settings, report or Silent())
+
+
+def _prepare(settings: Settings, report: Silent) -> Prepared:
     asked = _check_early(settings)
     torch.manual_seed(asked.seed)
     report.stage("loading the editor")
@@ -194,16 +197,13 @@ def _build_objective(config: Config, start: Controls, folder: Path | None) -> Ob
 
 def _distance(folder: Path | None) -> Any:
     """LPIPS on the model's own trunk, or on AlexNet."""
-    with warnings.catch_warnings():
-        # lpips asks torchvision for its networks in a way that torchvision has deprecated.
-        warnings.simplefilter("ignore", UserWarning)
-        if folder is not None and (folder / "perceptual").is_dir():
-            from sparks.pocket.perceptual import load_perceptual
+    if folder is not None and (folder / "perceptual").is_dir():
+        from sparks.pocket.perceptual import load_perceptual
 
-            return load_perceptual(folder / "perceptual")
-        import lpips
+        return load_perceptual(folder / "perceptual")
+    import lpips
 
-        return lpips.LPIPS(net="alex", verbose=False)
+    return lpips.LPIPS(net="alex", verbose=False)
 
 
 def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:
@@ -256,8 +256,9 @@ def _condition(editor: Any, clip: Clip, config: Config) -> Conditioning:
     return conditioning
 
 
-def _conclude(run: Run, prepared: Prepared, outcome: Outcome) -> Settings:
+def _conclude(run: Run, prepared: Prepared, outcome: Outcome, report: Silent) -> Settings:
     """Render at full guidance, ask the critic once more, and write everything."""
+    report.stage("rendering at full guidance")
     problem, config = prepared.problem, prepared.config
     best = problem.space.decode(outcome.best.z[None])
     untuned = problem.editor.start(problem.conditioning)
@@ -284,6 +285,7 @@ def _conclude(run: Run, prepared: Prepared, outcome: Outcome) -> Settings:
         "index": outcome.best.index,
         "p_yes": outcome.best.p_yes,
     }
+    report.stage("writing the videos")
     run.save_best(best, recipe)
     source = prepared.source if config.sound != "none" else replace(prepared.source, waveform=None)
     run.save_videos(

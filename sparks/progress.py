@@ -1,7 +1,9 @@
 """What a person sees of a running edit, on standard error."""
 
+import os
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -46,7 +48,7 @@ class Lines(Silent):
     def search(self, problem: EditProblem) -> None:
         """The search of `problem` begins."""
         self.problem = problem
-        self._print(_plan(problem))
+        self._print(f"searching {_plan(problem)}")
 
     def evaluated(self, evaluation: Evaluation, best: Evaluation) -> None:
         """One candidate was scored."""
@@ -62,7 +64,7 @@ class Lines(Silent):
 
 
 class Panel(Silent):
-    """Stages with spinners, a bar with the time left, and a live table of the losses."""
+    """Finished stages above; below them what runs now, a bar with the time left, and the losses."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -77,14 +79,14 @@ class Panel(Silent):
         )
 
         text = TextColumn("{task.description}")
-        console = Console(stderr=True)
-        spinner = SpinnerColumn(finished_text="[green]✓")
-        self.stages = Progress(spinner, text, TimeElapsedColumn(), console=console)
+        self.console = Console(stderr=True, highlight=False)
+        self.stages = Progress(SpinnerColumn(), text, TimeElapsedColumn(), console=self.console)
         remaining = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        self.bar = Progress(text, BarColumn(), *remaining, console=console)
+        self.bar = Progress(text, BarColumn(), *remaining, console=self.console)
         self.table: Any = None
-        self.live = Live(get_renderable=self._view, console=console, refresh_per_second=8)
+        self.live = Live(get_renderable=self._view, console=self.console, refresh_per_second=8)
         self.problem: EditProblem | None = None
+        self.start: Evaluation | None = None
 
     def __enter__(self) -> "Panel":
         self.live.start()
@@ -96,58 +98,65 @@ class Panel(Silent):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._finish_stage()
+        self._finish_stage("[green]✓[/]" if error is None else "[red]✗[/]")
         self.live.stop()
 
     def stage(self, name: str) -> None:
         """A new part of the work begins."""
-        self._finish_stage()
-        self.stages.add_task(name, total=1)
+        self._finish_stage("[green]✓[/]")
+        self.stages.add_task(name, total=None)
 
     def search(self, problem: EditProblem) -> None:
         """The search of `problem` begins."""
         self.problem = problem
-        self.stage(_plan(problem))
+        self.stage("searching")
+        self.console.print(f"  {_plan(problem)}")
         self.task = self.bar.add_task(f"evaluation 0{_of(problem)}", total=1)
 
     def evaluated(self, evaluation: Evaluation, best: Evaluation) -> None:
         """One candidate was scored."""
         if self.problem is None:
             return
+        self.start = self.start or evaluation
         self.bar.update(
             self.task,
             completed=self.problem.meter.progress,
             description=f"evaluation {evaluation.index + 1}{_of(self.problem)}",
         )
-        self.table = _table(evaluation, best)
+        self.table = _table(self.start, evaluation, best)
 
-    def _finish_stage(self) -> None:
-        for task in self.stages.tasks:
-            self.stages.update(task.id, completed=1)
+    def _finish_stage(self, sign: str) -> None:
+        for task in list(self.stages.tasks):
+            self.console.print(f"{sign} {task.description} [dim]{task.elapsed or 0:.1f} s[/]")
+            self.stages.remove_task(task.id)
 
     def _view(self) -> Any:
         from rich.console import Group
 
-        parts = [self.stages, self.bar if self.bar.tasks else None, self.table]
-        return Group(*(part for part in parts if part is not None))
+        parts = [self.stages if self.stages.tasks else None, self.bar if self.table else None]
+        return Group(*(part for part in (*parts, self.table) if part is not None))
 
 
-def _table(evaluation: Evaluation, best: Evaluation) -> Any:
+def _table(start: Evaluation, now: Evaluation, best: Evaluation) -> Any:
+    """Terms downwards, so that it fits any terminal whatever an objective adds."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("", *evaluation.losses.terms, "total", "P(yes)")
-    rows = {"now": evaluation, f"best ({best.index + 1})": best}
-    for label, each in rows.items():
-        terms = (f"{value:.4g}" for value in each.losses.terms.values())
-        table.add_row(label, *terms, f"{each.total:.4f}", f"{each.p_yes:.3f}")
+    shown = {"start": start, "now": now, f"best ({best.index + 1})": best}
+    table = Table("", box=SIMPLE_HEAD, pad_edge=False)
+    for title in shown:
+        table.add_column(title, justify="right", no_wrap=True, min_width=9)
+    for name in now.losses.terms:
+        table.add_row(name, *(f"{each.losses.terms[name]:.3g}" for each in shown.values()))
+    table.add_row("total", *(f"{each.total:.4f}" for each in shown.values()), style="bold")
+    table.add_row("P(yes)", *(f"{each.p_yes:.3f}" for each in shown.values()), style="bold")
     return table
 
 
 def _plan(problem: EditProblem) -> str:
     kept = problem.conditioning
     return (
-        f"searching {problem.dim} numbers within {problem.meter.budget}; "
+        f"{problem.dim} numbers within {problem.meter.budget}; "
         f"the first {kept.prefix_frames_kept} frames ({kept.prefix_latents} latent) are kept"
     )
 
@@ -159,5 +168,39 @@ def _of(problem: EditProblem | None) -> str:
 
 
 def reporter() -> Silent:
-    """A panel on a terminal, lines elsewhere."""
-    return Panel() if sys.stderr.isatty() else Lines()
+    """A panel on a terminal that can move its cursor, lines elsewhere."""
+    capable = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return Panel() if capable else Lines()
+
+
+_ENDS = {
+    "patience": "nothing better came for a while",
+    "diverged": "the loss was no number any more",
+    "interrupt": "it was interrupted",
+    "solver": "the solver had nothing left to try",
+}
+_FILES = {
+    "edited.mp4": "the edit",
+    "baseline.mp4": "the same without tuning",
+    "side_by_side.mp4": "source, baseline and edit",
+    "contact_sheet.png": "their frames in three rows",
+    "curve.png": "loss and P(yes) over the search",
+}
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """What an edit reached and where it is, in words; `result` as of `sparks.edit.edit`."""
+    spent, ended = result["spent"], result["stopped_by"]
+    verdict = "yes" if result["p_yes_edited"] > 0.5 else "no"
+    files = (f"  {name:<17}  {what}" for name, what in _FILES.items())
+    return "\n".join(
+        (
+            f"The critic says {verdict} to the edit: P(yes) {result['p_yes_edited']:.3f} "
+            f"(before tuning {result['p_yes_baseline']:.3f}, "
+            f"best of the search {result['p_yes_best']:.3f}).",
+            f"The search ended after {spent['renders']} renders in {spent['wall_clock']:.0f} s: "
+            f"{_ENDS.get(ended, f'its budget of {ended} was spent')}.",
+            f"Written to {result['run_dir']}:",
+            *files,
+        )
+    )

@@ -59,7 +59,7 @@ def test_a_video_of_ones_own_is_edited(tmp_path: Path) -> None:
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "stopped by renders" in done.stdout
+    assert "its budget of renders was spent" in done.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["seed"] == 7
     assert result["p_yes_best"] == result["p_yes_baseline"]

@@ -199,7 +199,8 @@ def test_without_json_there_is_a_summary_and_lines_of_progress(
     given = [word for word in options(tmp_path / "run") if word != "--json"]
     code, out, err = sparks(*given)
     assert code == 0
-    assert out.startswith("P(yes) 0.")
+    assert out.startswith("The critic says ")
+    assert "its budget of qwen_calls was spent" in out
     assert str(tmp_path / "run") in out
     assert "evaluation 6/6" in err
     assert "vlm" in err

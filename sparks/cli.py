@@ -37,21 +37,32 @@ def solve(
     ] = None,
     prefix_frames: Annotated[int | None, typer.Option(help="K: keep the first K frames.")] = None,
     window: Annotated[
-        str | None, typer.Option(metavar="START:END", help="Regenerate these seconds only.")
+        str | None,
+        typer.Option(metavar="START:END", help="Regenerate these seconds only."),
     ] = None,
     budget: Annotated[str | None, typer.Option(help="E.g. qwen_calls=30,wall_clock=600s.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of noise and search.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of noise and search, from 0.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="E.g. solver.lr=0.1."),
     ] = None,
     config: Annotated[
-        list[str] | None, typer.Option(help="YAML file, or the preset paper or reference.")
+        list[str] | None,
+        typer.Option(metavar="FILE", help="YAML, or preset paper, reference."),
     ] = None,
-    sound: Annotated[str | None, typer.Option(help="source, tuned or none.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Run directory, new or empty.")] = None,
+    sound: Annotated[str | None, typer.Option(help="In the edit: source, tuned, none.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Run directory, new or empty."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Edit VIDEO so that it shows what the prompt says."""
+    """Edit VIDEO so that it shows what the prompt says.
+
+    The clip is brought to the shape the model is run with: filled and
+    centre-cropped to clip.size, the nearest frames in time at clip.fps, and of
+    those the first clip.num_frames, with their sound.
+    """
     options = {
         "video": None if video is None else str(video),
         "prompt": prompt,

@@ -88,9 +88,14 @@ class CriticSettings(_Plugin):
 
 
 class ClipSettings(_Section):
-    """Shape the source is brought to: size is [height, width]."""
+    """Shape the source is brought to, each its own where not given.
+
+    `size` is [height, width], filled and centre-cropped; `fps` takes the nearest frames in time;
+    of those, the first `num_frames` are kept.
+    """
 
     size: tuple[int, int] | None = None
+    fps: float | None = Field(default=None, gt=0, le=240)
     num_frames: int | None = Field(default=None, ge=2)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sparks.config import Config, Settings, construct, merge, recommended
 from sparks.controls import Controls
 from sparks.editors.conditioning import Conditioning
 from sparks.errors import SparksError
-from sparks.media import Clip, fit_clip, read_clip
+from sparks.media import Clip, fit_clip, read_clip, retime
 from sparks.objective import Objective
 from sparks.problem import EditProblem
 from sparks.progress import Silent
@@ -222,13 +223,23 @@ def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:
 
 
 def _read(video: Path, config: Config, editor: Any) -> Clip:
+    shape = config.clip
+    if shape.fps is None:
+        clip = read_clip(video, max_frames=shape.num_frames)
+    else:
+        fps = Fraction(shape.fps).limit_denominator(1001)  # 23.976 is 24000/1001
+        clip = retime(read_clip(video, max_seconds=_seconds(shape.num_frames, fps)), fps)
     return fit_clip(
-        read_clip(video, max_frames=config.clip.num_frames),
+        clip,
         multiple=editor.spatial_multiple,
         temporal=editor.temporal_compression,
-        size=config.clip.size,
-        num_frames=config.clip.num_frames,
+        size=shape.size,
+        num_frames=shape.num_frames,
     )
+
+
+def _seconds(num_frames: int | None, fps: Fraction) -> float | None:
+    return None if num_frames is None else float(num_frames / fps)
 
 
 def _condition(editor: Any, clip: Clip, config: Config) -> Conditioning:

@@ -51,8 +51,15 @@ class Clip:
         return replace(self, frames=frames, waveform=F.pad(sound, (0, samples - sound.shape[1])))
 
 
-def read_clip(path: str | Path, *, max_frames: int | None = None) -> Clip:
+def read_clip(
+    path: str | Path, *, max_frames: int | None = None, max_seconds: float | None = None
+) -> Clip:
     """Decode a video file with its first sound track, upright, at the file's own rates.
+
+    Args:
+        path: any file that FFmpeg reads.
+        max_frames: most frames to decode, from the first.
+        max_seconds: most seconds to decode, from the first frame.
 
     Raises:
         SparksError: the file is missing, is no video, is damaged, or has no picture.
@@ -64,7 +71,7 @@ def read_clip(path: str | Path, *, max_frames: int | None = None) -> Clip:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise SparksError(f"{path} has no video stream; give a file with a picture")
-            frames, fps, start = _read_frames(container, max_frames)
+            frames, fps, start = _read_frames(container, max_frames, max_seconds)
             sound, rate = _read_sound(container, start)
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -74,7 +81,9 @@ def read_clip(path: str | Path, *, max_frames: int | None = None) -> Clip:
     return Clip(torch.stack(frames), fps, sound, rate).cut(len(frames))
 
 
-def _read_frames(container: Any, max_frames: int | None) -> tuple[list[Tensor], Fraction, float]:
+def _read_frames(
+    container: Any, max_frames: int | None, max_seconds: float | None
+) -> tuple[list[Tensor], Fraction, float]:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     frames: list[Tensor] = []
@@ -82,6 +91,8 @@ def _read_frames(container: Any, max_frames: int | None) -> tuple[list[Tensor], 
     for frame in container.decode(stream):
         if not frames:
             start = frame.time or 0.0
+        if max_seconds is not None and (frame.time or 0.0) - start >= max_seconds:
+            break
         pixels = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
         # Phones store portrait video lying on its side with a rotation beside it.
         upright = torch.rot90(pixels, round((frame.rotation or 0) / 90), (1, 2))
@@ -110,6 +121,16 @@ def _read_sound(container: Any, start: float) -> tuple[Tensor | None, int]:
     sound = torch.from_numpy(np.concatenate(chunks, axis=1)).clamp(-1, 1)
     # Tracks need not start together: silence or a cut brings the sound to the first frame.
     return F.pad(sound, (round((first - start) * stream.rate), 0)), stream.rate
+
+
+def retime(clip: Clip, fps: Fraction) -> Clip:
+    """The clip at another frame rate: the nearest frame at each new time, sound untouched."""
+    if fps == clip.fps:
+        return clip
+    ratio = clip.fps / fps
+    count = max(1, int(len(clip.frames) / ratio))
+    nearest = [min(round(index * ratio), len(clip.frames) - 1) for index in range(count)]
+    return replace(clip, frames=clip.frames[nearest], fps=fps).cut(count)
 
 
 def fit_clip(

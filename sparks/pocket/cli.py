@@ -46,5 +46,32 @@ def train(
     run(plan, stages.split(",") if stages else tuple(STAGES))
 
 
+@app.command()
+def measure(
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder; the bundled one by default.")
+    ] = None,
+    stages: Annotated[str, typer.Option(help="Comma separated; all by default.")] = "",
+    count: Annotated[int, typer.Option(min=12, help="Held-out clips per stage.")] = 96,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Print each stage's acceptance figures, measured on held-out clips."""
+    import json
+
+    from sparks.pocket import weights_path
+    from sparks.pocket.training.acceptance import acceptance
+    from sparks.quiet import quiet_libraries
+
+    figures = {}
+    with quiet_libraries():
+        asked = stages.split(",") if stages else []
+        for stage, found in acceptance(model or weights_path(), asked, count):
+            figures[stage] = found
+            for name, value in found.items() if not as_json else ():
+                typer.echo(f"{stage:14s} {name:45s} {value:.3f}")
+    if as_json:
+        typer.echo(json.dumps(figures, indent=2))
+
+
 if __name__ == "__main__":
     app()

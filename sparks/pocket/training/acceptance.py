@@ -1,0 +1,198 @@
+"""One acceptance figure a stage, measured on scenes that no training draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparks.errors import SparksError
+from sparks.pocket import measure, world
+from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase, understand
+
+SEED = 777_000_001
+Figures = dict[str, float]
+
+
+def acceptance(folder: Path, stages: list[str], count: int) -> Iterator[tuple[str, Figures]]:
+    """Measure the model in `folder`, stage by stage, on `count` held-out clips each.
+
+    Raises:
+        SparksError: an unknown stage.
+    """
+    for unknown in set(stages) - set(MEASURES):
+        raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(MEASURES)}")
+    for stage in stages or MEASURES:
+        with torch.no_grad():
+            yield stage, MEASURES[stage](folder, count)
+
+
+def video_vae(folder: Path, count: int) -> Figures:
+    """Shares of frames in which the reconstruction agrees with the source, and of clips kept."""
+    from diffusers import AutoencoderKLLTX2Video
+
+    from sparks.pocket.training.codec import decode_video, encode_video
+
+    vae = AutoencoderKLLTX2Video.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
+    scenes = every_action(count)
+    frames = world.render(scenes)
+    decoded = torch.cat([decode_video(vae, encode_video(vae, part)) for part in frames.split(8)])
+    truth, seen = measure.track(frames, scenes.colour), measure.track(decoded, scenes.colour)
+    visible = truth.mass > 0.5 * truth.mass[:, :1]
+    apart = torch.hypot(truth.x - seen.x, truth.y - seen.y)
+    turned = torch.remainder(truth.angle - seen.angle + torch.pi, 2 * torch.pi) - torch.pi
+    return {
+        "position within 3 % of the width": _share(apart < 0.03, visible),
+        "size within 10 %": _share((seen.radius / truth.radius - 1).abs() < 0.1, visible),
+        "brightness within 10 %": _share((seen.mass / truth.mass - 1).abs() < 0.1, visible),
+        "angle within 15 degrees": _share(turned.abs() < torch.pi / 12, visible),
+        "action kept": _share(measure.judge(decoded, scenes.prompts()).happened),
+    }
+
+
+def audio_vae(folder: Path, count: int) -> Figures:
+    """Error of the log-mel in nats, and how well the loudness curve is kept."""
+    from diffusers import AutoencoderKLLTX2Audio
+
+    from sparks.editors.mel import log_mel
+
+    vae = AutoencoderKLLTX2Audio.from_pretrained(
+        folder / "audio_vae", torch_dtype=torch.float32
+    ).eval()
+    mel = log_mel(world.sound(every_action(count), SEED))
+    decoded = torch.cat([vae.decode(vae.encode(m).latent_dist.mode()).sample for m in mel.split(8)])
+    mel, decoded = mel[:, :, :196], decoded[:, :, :196]
+    loud, heard = (m.exp().sum((1, 3)).log() for m in (mel, decoded))
+    centred, other = loud - loud.mean(1, keepdim=True), heard - heard.mean(1, keepdim=True)
+    likeness = (centred * other).sum(1) / (centred.norm(dim=1) * other.norm(dim=1))
+    moves = loud.std(1) > 0.2
+    return {
+        "log-mel error, nats": float((mel - decoded).abs().mean()),
+        "loudness error, nats": float((loud - heard).abs().mean()),
+        "loudness correlation where it varies": float(likeness[moves].mean()),
+    }
+
+
+def text_encoder(folder: Path, count: int) -> Figures:
+    """Share of prompts whose meaning a linear probe reads from the last state.
+
+    The probe is fitted on some wordings and tested on the others; `count` is not used.
+    """
+    from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
+
+    from sparks.pocket.training.text import hidden_states, tokenise
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    encoder = Gemma3ForConditionalGeneration.from_pretrained(
+        folder / "text_encoder", dtype=torch.float32
+    )
+    texts = [phrase(c, s, a, v) for c in COLOURS for s in SHAPES for a in ACTIONS for v in range(6)]
+    states = hidden_states(encoder.eval(), *tokenise(tokenizer, texts, torch.device("cpu")))
+    features = torch.cat([states[:, -1].flatten(1), torch.ones(len(texts), 1)], dim=1)
+    held = torch.arange(len(texts)) % 6 == 3  # one wording of each meaning
+    read = [understand(text) for text in texts]
+    figures = {}
+    for name, known in (("colour", COLOURS), ("shape", SHAPES), ("action", ACTIONS)):
+        label = torch.tensor([known.index(getattr(sentence, name)) for sentence in read])
+        target = torch.nn.functional.one_hot(label).float()
+        ridge = features[~held].T @ features[~held] + 1e-2 * torch.eye(features.shape[1])
+        weights = torch.linalg.solve(ridge, features[~held].T @ target[~held])
+        figures[f"{name} read"] = _share((features[held] @ weights).argmax(1) == label[held])
+    return figures
+
+
+def perceptual(folder: Path, count: int) -> Figures:
+    """Share of scenes in which a larger change of the object is farther away."""
+    from sparks.pocket.perceptual import load_perceptual
+
+    distance = load_perceptual(folder / "perceptual")
+    scenes = world.draw(count, SEED, MOVING)
+    state = world.motion(scenes, torch.zeros(1))[:, 0]
+    figures = {}
+    for name, step in (
+        ("place", [0.06, 0, 0, 0]),
+        ("size", [0, 0, 0.2, 0]),
+        ("angle", [0, 0, 0, 0.6]),
+    ):
+        change = torch.tensor([*step, 0.0])
+        near, far = (world.paint(scenes, (state + k * change)[:, None])[:, 0] for k in (1, 2))
+        here = world.paint(scenes, state[:, None])[:, 0]
+        small, large = (distance(here * 2 - 1, other * 2 - 1).flatten() for other in (near, far))
+        figures[f"larger change of {name} is farther"] = _share(large > small)
+    return figures
+
+
+def denoiser(folder: Path, count: int) -> Figures:
+    """Shares of Retakes (K = 5, no guidance) in which the prompted action happens, by what is said.
+
+    Text and sound agree; only the sound says it; only the text does (silence); the text does and
+    the sound says that nothing happens.
+    """
+    from sparks.editors import LTX2Editor, Sampling
+    from sparks.media import Clip
+
+    editor = LTX2Editor(str(folder))
+    counts: dict[str, list[bool]] = {}
+    scenes = every_action(count, MOVING)
+    for index in range(count):
+        scene = scenes[index : index + 1]
+        idle, prompt = scene.acting("stay"), scene.prompts()[0]
+        acting, resting = world.sound(scene)[0], world.sound(idle)[0]
+        for name, source, sound, text in (
+            ("sound and text", scene, acting, prompt),
+            ("sound alone", scene, acting, scene.prompts(actions=False)[0]),
+            ("text alone, silence", idle, torch.zeros_like(resting), prompt),
+            ("text against an idle sound", idle, resting, prompt),
+        ):
+            clip = Clip(world.render(source)[0], world.FPS, sound, world.SAMPLE_RATE)
+            conditioning = editor.prepare(clip, text, prefix_frames=5, seed=index)
+            sampling = Sampling(num_inference_steps=8, grad_steps=4)
+            frames = editor.render(conditioning, editor.start(conditioning), sampling=sampling)
+            counts.setdefault(name, []).append(bool(measure.judge(frames, [prompt]).happened))
+    return {f"acts on {name}": sum(hits) / len(hits) for name, hits in counts.items()}
+
+
+def critic(folder: Path, count: int) -> Figures:
+    """Balanced accuracy on clips with every deception, and its two halves."""
+    from sparks.critics.qwen import QwenCritic
+    from sparks.pocket.training import critic as stage
+
+    judge = QwenCritic(str(folder / "critic"), num_frames=stage.WATCHED, fps=world.FPS)
+    scenes = world.draw(count, SEED)
+    answers: list[tuple[bool, bool]] = []
+    for number, kind in enumerate(stage.DECEPTIONS):
+        frames = stage.deceive(scenes, kind, torch.Generator().manual_seed(number))
+        asked = stage.draw_questions(scenes, torch.Generator().manual_seed(number))
+        tracks = measure.track(frames, scenes.colour)
+        labels, _ = stage.truth(tracks, measure.strengths(tracks), scenes, asked)
+        for clip, label, *words in zip(frames, labels, *asked, strict=True):
+            colour, shape, action, wording = (int(word) for word in words)
+            prompt = phrase(COLOURS[colour], SHAPES[shape], ACTIONS[action], wording)
+            answers.append((bool(judge.log_odds(clip[None], prompt)[0] > 0), bool(label)))
+    right = {truth: [said == truth for said, t in answers if t == truth] for truth in (True, False)}
+    yes, no = (sum(right[truth]) / len(right[truth]) for truth in (True, False))
+    return {"balanced accuracy": (yes + no) / 2, "right when yes": yes, "right when no": no}
+
+
+MEASURES: dict[str, Callable[[Path, int], Figures]] = {
+    "video_vae": video_vae,
+    "audio_vae": audio_vae,
+    "text_encoder": text_encoder,
+    "perceptual": perceptual,
+    "denoiser": denoiser,
+    "critic": critic,
+}
+
+
+def every_action(count: int, actions: tuple[str, ...] = ACTIONS) -> world.Scenes:
+    """Held-out scenes that take the actions in turn."""
+    order = torch.tensor([ACTIONS.index(actions[i % len(actions)]) for i in range(count)])
+    return replace(world.draw(count, SEED), action=order)
+
+
+def _share(hits: Tensor, among: Any = None) -> float:
+    return float((hits if among is None else hits[among]).float().mean())

@@ -24,7 +24,8 @@ def train(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     scale: Annotated[float, typer.Option(min=0.0, help="Multiplies all step counts.")] = 1.0,
     minutes: Annotated[float, typer.Option(min=0.0, help="At most, per stage.")] = float("inf"),
-    clips: Annotated[int, typer.Option(min=250, help="Encoded for the denoiser.")] = 60_000,
+    clips: Annotated[int, typer.Option(min=1, help="Encoded for the denoiser.")] = 60_000,
+    batch: Annotated[float, typer.Option(min=0.0, help="Multiplies all batch sizes.")] = 1.0,
 ) -> None:
     """Train the model's parts, stage by stage; run again to go on where it stopped."""
     import torch
@@ -42,6 +43,7 @@ def train(
         scale,
         minutes,
         clips,
+        batch,
     )
     run(plan, stages.split(",") if stages else tuple(STAGES))
 

@@ -28,12 +28,16 @@ AUDIO_TOKENS = 50
 
 
 def train_video(
-    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
+    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int, sample: int = 16
 ) -> AutoencoderKLLTX2Video:
-    """Frames first, then clips; returns the autoencoder with its latent statistics set."""
+    """Frames first, then clips; returns the autoencoder with its latent statistics set.
+
+    Args:
+        sample: batches of clips that the statistics are taken over.
+    """
     torch.manual_seed(seed)
     vae = models.video_autoencoder().to(device)
-    single = Budget(round(0.4 * budget.steps), 0.2 * budget.minutes)
+    single = Budget(round(0.19 * budget.steps), 0.2 * budget.minutes)
     clips = Budget(budget.steps - single.steps, 0.8 * budget.minutes)
 
     def frames_loss(step: int) -> Tensor:
@@ -53,10 +57,10 @@ def train_video(
     fit("video_vae_frames", [vae], frames_loss, folder, single, learning_rate=8e-4)
     fit("video_vae", [vae], clips_loss, folder, clips, learning_rate=6e-4)
     with torch.no_grad():
-        views = (world.render(_scenes(i, device)) for i in range(16))
-        sample = torch.cat([encode_video(vae, frames, raw=True) for frames in views])
-        vae.latents_mean.copy_(sample.mean((0, 2, 3, 4)))
-        vae.latents_std.copy_(sample.std((0, 2, 3, 4)))
+        views = (world.render(_scenes(i, device)) for i in range(sample))
+        latents = torch.cat([encode_video(vae, frames, raw=True) for frames in views])
+        vae.latents_mean.copy_(latents.mean((0, 2, 3, 4)))
+        vae.latents_std.copy_(latents.std((0, 2, 3, 4)))
     return vae.eval()
 
 
@@ -82,9 +86,13 @@ def reconstruction_loss(
 
 
 def train_audio(
-    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
+    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int, sample: int = 16
 ) -> AutoencoderKLLTX2Audio:
-    """Mean absolute error of the log-mel; returns the autoencoder, latent statistics set."""
+    """Mean absolute error of the log-mel; returns the autoencoder, latent statistics set.
+
+    Args:
+        sample: batches of sounds that the statistics are taken over.
+    """
     torch.manual_seed(seed)
     vae = models.audio_autoencoder().to(device)
 
@@ -100,10 +108,10 @@ def train_audio(
 
     fit("audio_vae", [vae], loss, folder, budget, learning_rate=1e-3)
     with torch.no_grad():
-        waveforms = (world.sound(_scenes(i, device)) for i in range(16))
-        sample = torch.cat([encode_audio(vae, waveform, raw=True) for waveform in waveforms])
-        vae.latents_mean.copy_(sample.mean((0, 1)))
-        vae.latents_std.copy_(sample.std((0, 1)))
+        waveforms = (world.sound(_scenes(i, device)) for i in range(sample))
+        tokens = torch.cat([encode_audio(vae, waveform, raw=True) for waveform in waveforms])
+        vae.latents_mean.copy_(tokens.mean((0, 1)))
+        vae.latents_std.copy_(tokens.std((0, 1)))
     return vae.eval()
 
 

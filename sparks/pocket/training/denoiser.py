@@ -74,6 +74,7 @@ def encode_world(
     video: list[Tensor] = []
     sounds: list[list[Tensor]] = []
     prompts: list[tuple[str, str, str]] = []
+    chunk = min(chunk, count)
     for start in range(0, count, chunk):
         salt = seed * 7919 + start
         scenes, another = _scenes(chunk, salt)

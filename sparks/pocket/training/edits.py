@@ -27,15 +27,14 @@ def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Pool
     """
     editor = LTX2Editor(str(folder), device=device)
     scenes = world.draw(max(1, count // CANDIDATES), seed * 7919 + 50_000_000, MOVING)
-    cpu = torch.device("cpu")
-    frames = [
-        _edits(editor, scenes[i : i + 1], generator(i, cpu, seed)) for i in range(len(scenes))
-    ]
-    rows = torch.arange(len(scenes)).repeat_interleave(CANDIDATES)
+    tried = min(CANDIDATES, count)
+    streams = [generator(i, torch.device("cpu"), seed) for i in range(len(scenes))]
+    frames = [_edits(editor, scenes[i : i + 1], tried, rng) for i, rng in enumerate(streams)]
+    rows = torch.arange(len(scenes)).repeat_interleave(tried)
     return Pool(torch.cat(frames), scenes[rows].to(device))
 
 
-def _edits(editor: LTX2Editor, scene: world.Scenes, rng: torch.Generator) -> Tensor:
+def _edits(editor: LTX2Editor, scene: world.Scenes, tried: int, rng: torch.Generator) -> Tensor:
     idle, other = _clip(scene.acting("stay")), _clip(scene)
     prompt, seed = scene.prompts()[0], int(scene.x * 1e6)
     conditioning = editor.prepare(idle, prompt, prefix_frames=5, seed=seed)
@@ -43,11 +42,11 @@ def _edits(editor: LTX2Editor, scene: world.Scenes, rng: torch.Generator) -> Ten
     start = editor.start(conditioning)
 
     def uniform(high: float) -> Tensor:
-        return high * torch.rand(CANDIDATES, 1, 1, 1, generator=rng).to(start.alpha.device)
+        return high * torch.rand(tried, 1, 1, 1, generator=rng).to(start.alpha.device)
 
-    noise = torch.randn(CANDIDATES, *start.alpha.shape[1:], generator=rng).to(start.alpha.device)
+    noise = torch.randn(tried, *start.alpha.shape[1:], generator=rng).to(start.alpha.device)
     alpha = start.alpha + uniform(1.3) * (towards.float() - start.alpha) + uniform(1.0) ** 2 * noise
-    delta = torch.randn(CANDIDATES, *start.delta_v.shape[1:], generator=rng).to(start.alpha.device)
+    delta = torch.randn(tried, *start.delta_v.shape[1:], generator=rng).to(start.alpha.device)
     controls = Controls(alpha, uniform(0.5)[:, 0] * delta)
     sampling = Sampling(num_inference_steps=8, grad_steps=1)
     made = editor.render(conditioning, controls, sampling=sampling)

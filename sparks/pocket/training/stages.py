@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,29 +30,41 @@ class Plan:
     scale: float = 1.0  # of all step counts
     minutes: float = float("inf")  # at most, per stage
     clips: int = 60_000  # encoded for the denoiser
+    batch: float = 1.0  # of all batch sizes
 
     def budget(self, steps: int) -> Budget:
         return Budget(max(1, round(steps * self.scale)), self.minutes)
+
+    def size(self, batch: int) -> int:
+        return max(2, round(batch * self.batch))
+
+    def share(self, count: int) -> int:
+        """Of what is made once, for a stage; less only in a run of fewer steps."""
+        return max(1, round(count * min(1.0, self.scale)))
 
 
 def video_vae(plan: Plan) -> None:
     from sparks.pocket.training.codec import train_video
 
-    vae = train_video(plan.work, plan.budget(9_000), plan.device, 48, plan.seed)
+    size, sample = plan.size(48), plan.share(16)
+    vae = train_video(plan.work, plan.budget(7_450), plan.device, size, plan.seed, sample)
     save(vae, plan.output / "vae")
 
 
 def audio_vae(plan: Plan) -> None:
     from sparks.pocket.training.codec import train_audio
 
-    vae = train_audio(plan.work, plan.budget(6_000), plan.device, 32, plan.seed)
+    size, sample = plan.size(32), plan.share(16)
+    vae = train_audio(plan.work, plan.budget(5_250), plan.device, size, plan.seed, sample)
     save(vae, plan.output / "audio_vae")
 
 
 def text_encoder(plan: Plan) -> None:
     from sparks.pocket.training.text import train_text
 
-    tokenizer, encoder = train_text(plan.work, plan.budget(1_500), plan.device, 64, plan.seed)
+    tokenizer, encoder = train_text(
+        plan.work, plan.budget(1_500), plan.device, plan.size(64), plan.seed
+    )
     tokenizer.save_pretrained(plan.output / "tokenizer")
     save(encoder, plan.output / "text_encoder")
 
@@ -60,7 +73,7 @@ def perceptual(plan: Plan) -> None:
     from sparks.pocket.perceptual import save_trunk
     from sparks.pocket.training.perceptual import train_trunk
 
-    trunk, _ = train_trunk(plan.work, plan.budget(6_000), plan.device, 256, plan.seed)
+    trunk, _ = train_trunk(plan.work, plan.budget(2_300), plan.device, plan.size(256), plan.seed)
     save_trunk(trunk, plan.output / "perceptual")
 
 
@@ -71,7 +84,7 @@ def denoiser(plan: Plan) -> None:
     tokenizer, encoder = text_models(plan)
     cache = encode_world(plan.clips, video, audio, tokenizer, encoder, plan.device, plan.seed)
     transformer, connectors = train_denoiser(
-        cache, plan.work, plan.budget(12_000), plan.device, 384, plan.seed
+        cache, plan.work, plan.budget(2_150), plan.device, plan.size(384), plan.seed
     )
     save(transformer, plan.output / "transformer")
     save(connectors, plan.output / "connectors")
@@ -83,9 +96,9 @@ def critic(plan: Plan) -> None:
     from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
-    pool = make_pool(plan.output, round(4_096 * min(1.0, plan.scale)), plan.device, plan.seed)
+    pool = make_pool(plan.output, plan.share(4_096), plan.device, plan.seed)
     model, tokenizer = train_critic(
-        video, plan.work, plan.budget(12_000), plan.device, 96, plan.seed, pool=pool
+        video, plan.work, plan.budget(3_050), plan.device, plan.size(96), plan.seed, pool=pool
     )
     save_critic(plan.output / "critic", model.half(), tokenizer)
 
@@ -137,7 +150,7 @@ def text_models(plan: Plan) -> tuple[Any, Any]:
 
 
 def write_index(folder: Path) -> None:
-    """The `model_index.json` by which diffusers and this package know the folder."""
+    """What makes the folder a model: diffusers' index, the schedule, the settings it likes."""
     index = {
         "_class_name": "LTX2Pipeline",
         "vae": ["diffusers", "AutoencoderKLLTX2Video"],
@@ -162,6 +175,8 @@ def write_index(folder: Path) -> None:
     (folder / "scheduler").mkdir(exist_ok=True)
     path = folder / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps(scheduler, indent=2) + "\n", encoding="utf-8")
+    settings = resources.files("sparks").joinpath("configs", "pocket.yaml").read_text("utf-8")
+    (folder / "sparks.yaml").write_text(settings, encoding="utf-8")
 
 
 def _load(kind: Any, folder: Path, device: torch.device) -> Any:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -90,10 +90,19 @@ def solve(
 def main() -> None:
     """Run the command; a mistake of the user's is one line and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except SparksError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        _refuse(str(error))
+    except typer.TyperException as error:  # an option or command that does not exist, and so on
+        if message := error.format_message().rstrip("."):
+            _refuse(f"{message}; see sparks --help")
+        code = error.exit_code  # the help has been shown
+    sys.exit(code)
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

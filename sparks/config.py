@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
 
 from sparks import registry
 from sparks.editors.guidance import Guidance, ModalityGuidance
@@ -139,7 +146,7 @@ class Config(_Section):
     space: SpaceSettings = SpaceSettings()
     solver: SolverSettings = SolverSettings()
     budget: str = "qwen_calls=30"
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, lt=2**63)
     sound: Sound = "source"
 
     @classmethod
@@ -272,11 +279,26 @@ def construct(kind: str, factory: Callable[..., Any], options: Settings, **given
         if name not in known and not open_ended:
             raise SparksError(_unknown(f"{kind}.{name}", name, known))
     accepted = {k: v for k, v in given.items() if k in parameters or open_ended}
+    checked = {name: _typed(kind, factory, name, value) for name, value in options.items()}
     try:
-        return factory(**accepted, **options)
+        return factory(**accepted, **checked)
     except (TypeError, ValueError) as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise SparksError(f"{kind} refuses {shown or 'its settings'}: {error}") from error
+
+
+def _typed(kind: str, factory: Callable[..., Any], name: str, value: Any) -> Any:
+    """`value` as the annotation of the plugin's parameter wants it, where there is one."""
+    try:
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        adapter = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))
+    except (KeyError, NameError, TypeError, PydanticUserError):
+        return value  # not annotated, or not in a way that can be checked
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise SparksError(f"{kind}.{name}={value!r} is not usable: {reason}") from None
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> str:

@@ -128,6 +128,9 @@ def _check_early(settings: Settings) -> Config:
     ):
         table.get(plugin.name)
     _build_solver(config)
+    _check_device(config.device)
+    _dtype(config.dtype)
+    _dtype(config.critic.dtype)
     if config.video is not None:
         if not Path(config.video).is_file():
             raise SparksError(f"no video file at {config.video}; check the path")
@@ -337,6 +340,17 @@ def _facts(
 def _model_folder(editor: Any) -> Path | None:
     folder = getattr(editor, "folder", None)
     return None if folder is None else Path(folder.path)
+
+
+def _check_device(name: str | None) -> None:
+    if name is None:
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise SparksError(
+            f"device {name!r} cannot be used on this machine; choose another, e.g. cpu"
+        ) from error
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

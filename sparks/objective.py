@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.controls import Controls
+from sparks.errors import SparksError
 
 EPS = 1e-8
 
@@ -39,13 +40,22 @@ class Losses:
 
 @dataclass(frozen=True)
 class Weights:
-    """What each term counts; 0 leaves it out."""
+    """What each term counts; 0 leaves it out.
+
+    Raises:
+        SparksError: a negative weight, or none that is a number.
+    """
 
     vlm: float = 1.0
     latent_alpha: float = 0.01
     latent_v: float = 0.001
     lpips: float = 0.1
     temporal: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if not 0 <= weight < math.inf:
+                raise SparksError(f"weight {name} is {weight}; it must be 0 or more")
 
 
 class Objective:

@@ -1,6 +1,7 @@
 """Whole edits on a tiny model of the real classes, with a critic of a few lines."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(folder / "source.mp4", make_clip(19, size=35))
     write_clip(folder / "silent.mp4", make_clip(17, sound=False))
     write_clip(folder / "short.mp4", make_clip(3))
+    write_clip(folder / "small.mp4", make_clip(9, size=6))
+    (folder / "zero.mp4").touch()
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        silence = np.zeros((1, 4096), np.float32)
+        frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return folder
 
 
@@ -225,6 +235,27 @@ def test_without_json_there_is_a_summary_and_lines_of_progress(
         (["--set", "clip.size=[30, 32]"], "multiples of 8"),
         (["--set", "space.mode=all"], "space mode is 'all'"),
         (["--set", "seed"], "key=value"),
+        (["--set", "solver.lr=fast"], "solver.lr='fast'"),
+        (["--set", "solver.lr=-1"], "lr is -1.0"),
+        (["--set", "solver.patience=0"], "patience is 0"),
+        (["--set", "objective.weights.vlm=nan"], "vlm is nan"),
+        (["--set", "device=tpu"], "device 'tpu'"),
+        (["--set", "dtype=int8"], "dtype is 'int8'"),
+        (["--set", "space.name=ful"], "did you mean 'full'"),
+        (["--set", "clip.fps=0"], "clip.fps=0"),
+        (["--critic", "nobody"], "no critic model at 'nobody'"),
+        (["--model", "nowhere"], "no model at 'nowhere'"),
+        (["--config", "papre"], "paper"),
+        (["--budget", "seconds=3"], "'seconds' is unknown"),
+        (["--budget", "wall_clock=0s"], "a positive time"),
+        (["--prefix-frames", "-1"], "prefix_frames is -1"),
+        (["--window", "1:0.5"], "holds no frame"),
+        (["--window", "nan:1"], "holds no frame"),
+        (["--seed", "x"], "--seed"),
+        (["--seed", "-1"], "seed=-1"),
+        (["--seed", str(2**63)], "seed="),
+        (["--sed", "3"], "No such option"),
+        (["another.mp4"], "another.mp4"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -246,13 +277,42 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         ("gone.mp4", "no video file at gone.mp4"),
         ("critic.py", "cannot decode critic.py"),
         ("short.mp4", "at least 5"),
+        ("zero.mp4", "cannot decode zero.mp4"),
+        ("sound.mp4", "sound.mp4 has no video stream"),
+        ("small.mp4", "multiples of 8"),
     ],
 )
-def test_bad_videos(sparks: Sparks, tmp_path: Path, video: str, message: str) -> None:
+def test_bad_videos_are_refused(sparks: Sparks, tmp_path: Path, video: str, message: str) -> None:
     code, out, err = sparks(*options(tmp_path / "run", video=video))
     assert (code, out) == (2, "")
     assert message in err
     assert not (tmp_path / "run").exists()
+
+
+def test_clips_are_brought_to_the_rate_asked_for(sparks: Sparks, tmp_path: Path) -> None:
+    more = ["--set", "clip.fps=6.25", "--set", "clip.num_frames=9"]
+    code, _, err = sparks(*options(tmp_path / "run", *more))
+    assert code == 0, err
+    source, edited = read_clip("source.mp4"), read_clip(tmp_path / "run" / "edited.mp4")
+    assert float(edited.fps) == float(source.fps) / 2 == 6.25
+    assert len(edited.frames) == 9
+    assert edited.waveform is not None
+    assert abs(edited.waveform.shape[1] / edited.sample_rate - edited.duration) < 0.1
+
+
+def test_libraries_stay_quiet(sparks: Sparks, tmp_path: Path) -> None:
+    code, _, err = sparks(*options(tmp_path / "run", "--budget", "renders=1"))
+    assert code == 0
+    strange = [line for line in err.splitlines() if not re.match(r" *\d+\.\ds  [a-z]", line)]
+    assert strange == []
+
+
+def test_a_bare_command_shows_its_help(sparks: Sparks) -> None:
+    for command in ((), ("pocket",)):
+        code, out, err = sparks(*command)
+        assert code == 2
+        assert "Usage" in out + err
+        assert "error" not in err
 
 
 def test_output_must_be_new_or_empty(sparks: Sparks, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Adam(AskTell):
         patience: evaluations without a new best after which the driver stops; None for never.
 
     Raises:
-        SparksError: an unknown schedule.
+        SparksError: an unknown schedule, or a number out of range.
     """
 
     needs_gradient = True
@@ -45,6 +45,10 @@ class Adam(AskTell):
     ) -> None:
         if lr_schedule not in ("cosine", "constant"):
             raise SparksError(f"lr_schedule is {lr_schedule!r}; choose cosine or constant")
+        if not 0 < lr < math.inf:
+            raise SparksError(f"lr is {lr}; it must be positive")
+        if patience is not None and patience < 1:
+            raise SparksError(f"patience is {patience}; give at least 1, or null for none")
         self.lr, self.lr_schedule, self.lr_floor = lr, lr_schedule, lr_floor
         self.betas, self.eps, self.clip_norm, self.patience = betas, eps, clip_norm, patience
         self.step = 0

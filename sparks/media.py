@@ -275,15 +275,15 @@ def contact_sheet(path: str | Path, rows: Mapping[str, Tensor], columns: int = 1
     height, width = next(iter(rows.values())).shape[-2:]
     figure = Figure(figsize=(1.2 * columns, 0.2 + 1.2 * height / width * len(rows)), dpi=120)
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes, (label, frames) in zip(grid, rows.items(), strict=True):
+    for row, (label, frames) in enumerate(rows.items()):
         indices = torch.linspace(0, len(frames) - 1, columns).round().int().tolist()
-        for cell, index in zip(axes, indices, strict=True):
+        for cell, index in zip(grid[row], indices, strict=True):
             image = frames[index].detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
             cell.imshow(image, interpolation="nearest")
             cell.set(xticks=[], yticks=[])
-            if axes is grid[0]:
+            if row == 0:
                 cell.set_title(str(index), fontsize=8)
-        axes[0].set_ylabel(label, fontsize=10)
+        grid[row, 0].set_ylabel(label, fontsize=10)
     figure.subplots_adjust(left=0.03, right=0.998, bottom=0.01, top=0.92, wspace=0.03, hspace=0.04)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

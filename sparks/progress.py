@@ -104,6 +104,8 @@ class Panel(Silent):
     def stage(self, name: str) -> None:
         """A new part of the work begins."""
         self._finish_stage("[green]✓[/]")
+        for task in self.bar.tasks:
+            self.bar.stop_task(task.id)
         self.stages.add_task(name, total=None)
 
     def search(self, problem: EditProblem) -> None:

@@ -145,7 +145,8 @@ def _table(start: Evaluation, now: Evaluation, best: Evaluation) -> Any:
     from rich.table import Table
 
     shown = {"start": start, "now": now, f"best ({best.index + 1})": best}
-    table = Table("", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(no_wrap=True)
     for title in shown:
         table.add_column(title, justify="right", no_wrap=True, min_width=9)
     for name in now.losses.terms:

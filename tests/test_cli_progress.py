@@ -24,7 +24,7 @@ def show(report: Silent) -> None:
         report.stage("writing the videos")
 
 
-@pytest.mark.parametrize("width", [48, 80, 200])
+@pytest.mark.parametrize("width", [56, 80, 200])
 def test_panel_fits_the_terminal(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,112 @@
+"""How the bundled model is trained: exact resuming, and every stage at a tiny scale."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from sparks.errors import SparksError
+from sparks.pocket.cli import app
+from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.stages import STAGES, Plan, train
+
+CPU = torch.device("cpu")
+WRITES = {
+    "video_vae": ("vae",),
+    "audio_vae": ("audio_vae",),
+    "text_encoder": ("tokenizer", "text_encoder"),
+    "perceptual": ("perceptual",),
+    "denoiser": ("transformer", "connectors"),
+    "critic": ("critic",),
+}
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 1))
+
+
+def regression(module: nn.Module, stop_at: int | None = None) -> Callable[[int], Tensor]:
+    """A loss that draws its data from the step's number and may be cut off like a process."""
+
+    def loss(step: int) -> Tensor:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        inputs = torch.randn(32, 5, generator=generator(step, CPU))
+        return (module(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+
+    return loss
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparks.pocket.training.loop.SAVE_EVERY", 0.0)
+    through, broken, resumed = network(), network(), network()
+    fit("one", [through], regression(through), tmp_path / "a", Budget(40))
+    with pytest.raises(KeyboardInterrupt):
+        fit("one", [broken], regression(broken, 17), tmp_path / "b", Budget(40))
+    fit("one", [resumed], regression(resumed), tmp_path / "b", Budget(40))
+    for name, value in through.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+        assert not torch.equal(value, broken.state_dict()[name]), name
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    first, again = network(), network()
+    fit("one", [first], regression(first), tmp_path, Budget(5))
+    fit("one", [again], regression(again, stop_at=5), tmp_path, Budget(5))
+    assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
+
+
+def test_training_lowers_the_loss_and_minutes_end_it(tmp_path: Path) -> None:
+    module = network()
+    before = regression(module)(1000).item()
+    fit("one", [module], regression(module), tmp_path, Budget(200), learning_rate=3e-2)
+    assert regression(module)(1000).item() < 0.3 * before
+    fit("none", [module], regression(module, stop_at=0), tmp_path, Budget(9, minutes=1e-9))
+
+
+def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    module = network()
+    with pytest.raises(SparksError, match=r"odd: loss is nan at step 50; delete .*odd\.state\.pt"):
+        fit(
+            "odd",
+            [module],
+            lambda step: module(torch.full((1, 5), torch.nan)).sum(),
+            tmp_path,
+            Budget(60),
+        )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pocket") / "model"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_runs_from_the_command_line(stage: str, trained: Path) -> None:
+    """In the order of the stages, since the later ones use what the earlier ones wrote."""
+    options = ["--scale", "0.0003", "--batch", "0.02", "--clips", "4", "--device", "cpu"]
+    done = CliRunner().invoke(app, ["train", "--output", str(trained), "--stages", stage, *options])
+    assert done.exit_code == 0, done.exception
+    assert (trained / "model_index.json").is_file()
+    assert (trained.with_name("model.work") / f"{stage}.state.pt").is_file()
+    for component in WRITES[stage]:
+        files = {path.name for path in (trained / component).iterdir()}
+        assert files >= {"tokenizer.json"} if component == "tokenizer" else files
+        for weights in (trained / component).glob("*.safetensors"):
+            assert all(value.isfinite().all() for value in load_file(weights).values())
+
+
+def test_stages_that_do_not_exist_or_lack_their_input_are_refused(tmp_path: Path) -> None:
+    plan = Plan(tmp_path / "model", tmp_path / "work", CPU)
+    with pytest.raises(SparksError, match="stage 'vocoder' is unknown: choose from video_vae"):
+        train(plan, ["vocoder"])
+    with pytest.raises(SparksError, match="vae is not trained yet: run its stage first"):
+        train(plan, ["denoiser"])

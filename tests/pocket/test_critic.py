@@ -1,0 +1,117 @@
+"""The trained critic on held-out clips: honest ones, and all that only resembles an action."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparks.critics.qwen import QwenCritic
+from sparks.pocket import measure, weights_path, world
+from sparks.pocket.training.critic import (
+    DECEPTIONS,
+    VARIANTS,
+    deceive,
+    draw_questions,
+    every_prompt,
+    truth,
+)
+from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES
+from sparks.pocket.world import Scenes
+from tests.pocket.conftest import SEED
+
+TRAVELS = ("jump", "slide_left", "slide_right")
+
+
+@pytest.fixture(scope="module")
+def critic() -> QwenCritic:
+    return QwenCritic(weights_path() / "critic", num_frames=24, fps=float(world.FPS))
+
+
+@torch.no_grad()
+def answers(critic: QwenCritic, frames: Tensor, prompts: list[str]) -> Tensor:
+    """Log odds `[B]`, every clip asked its own question."""
+    odds = [
+        critic.log_odds(clip[None], prompt) for clip, prompt in zip(frames, prompts, strict=True)
+    ]
+    return torch.cat(odds)
+
+
+def flawed(kind: str, actions: tuple[str, ...], count: int = 12) -> tuple[Tensor, Scenes]:
+    scenes = world.draw(count, SEED, actions)
+    return deceive(scenes, kind, torch.Generator().manual_seed(0)), scenes
+
+
+def test_swapping_the_question_flips_the_answer(critic: QwenCritic) -> None:
+    """Each clip is asked whether it shows its own action, then every other one."""
+    scenes = replace(world.draw(7, SEED), action=torch.arange(7))
+    frames = world.render(scenes)
+    steps = torch.arange(len(ACTIONS))
+    asked = [replace(scenes, action=(scenes.action + step) % len(ACTIONS)) for step in steps]
+    odds = torch.stack([answers(critic, frames, scene.prompts()) for scene in asked])
+    assert (odds[0] > 0).all()
+    assert (odds[1:] < 0).float().mean() >= 0.9
+
+
+def test_every_wording_is_answered_alike(critic: QwenCritic) -> None:
+    scenes = world.draw(1, SEED, ["jump"])
+    frames = world.render(scenes)
+    for variant in range(VARIANTS):
+        assert answers(critic, frames, scenes.prompts([variant])) > 0
+        assert answers(critic, frames, scenes.acting("grow").prompts([variant])) < 0
+
+
+@pytest.mark.parametrize("part", ["colour", "shape"])
+def test_no_to_the_wrong_object(critic: QwenCritic, part: str) -> None:
+    frames, scenes = flawed("none", MOVING)
+    options = len(COLOURS) if part == "colour" else len(SHAPES)
+    wrong = replace(scenes, **{part: (getattr(scenes, part) + 1) % options})
+    assert (answers(critic, frames, scenes.prompts()) > 0).float().mean() >= 0.9
+    assert (answers(critic, frames, wrong.prompts()) < 0).float().mean() >= 0.9
+
+
+def test_no_to_the_wrong_action(critic: QwenCritic) -> None:
+    frames, scenes = flawed("none", MOVING)
+    wrong = replace(scenes, action=(scenes.action + 1) % len(ACTIONS))
+    assert (answers(critic, frames, wrong.prompts()) < 0).float().mean() >= 0.9
+
+
+@pytest.mark.parametrize("kind", ["dissolve", "teleport"])
+def test_no_to_an_object_that_does_not_travel(critic: QwenCritic, kind: str) -> None:
+    frames, scenes = flawed(kind, TRAVELS)
+    honest = world.render(scenes)
+    assert (answers(critic, honest, scenes.prompts()) > 0).float().mean() >= 0.9
+    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.8
+
+
+@pytest.mark.parametrize("kind", ["weak", "noise"])
+def test_no_to_too_little_and_to_noise(critic: QwenCritic, kind: str) -> None:
+    frames, scenes = flawed(kind, MOVING)
+    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.9
+
+
+def test_balanced_accuracy_on_held_out_clips(critic: QwenCritic) -> None:
+    """60 clips, half of them honest, each asked one question as the training draws them."""
+    scenes, rng = world.draw(60, SEED), torch.Generator().manual_seed(SEED)
+    sizes = (30, 8, 8, 8, 6)
+    parts = torch.arange(60).split(sizes)
+    frames = torch.cat(
+        [deceive(scenes[rows], kind, rng) for rows, kind in zip(parts, DECEPTIONS, strict=True)]
+    )
+    seen = measure.track(frames, scenes.colour)
+    colour, shape, action, wording = asked = draw_questions(scenes, rng)
+    label, _ = truth(seen, measure.strengths(seen), scenes, asked)
+    rows = ((colour * len(SHAPES) + shape) * len(ACTIONS) + action) * VARIANTS + wording
+    prompts = every_prompt()
+    yes = answers(critic, frames, [prompts[row] for row in rows]) > 0
+    found = (yes[label == 1]).float().mean()
+    refused = (~yes[label == 0]).float().mean()
+    assert (label == 1).sum() >= 10
+    assert (found + refused) / 2 >= 0.9
+
+
+def test_the_gradient_reaches_the_frames(critic: QwenCritic) -> None:
+    frames = world.render(world.draw(1, SEED, ["jump"])).requires_grad_()
+    critic.log_odds(frames, "a red ball jumps").sum().backward()
+    assert frames.grad is not None
+    assert frames.grad.abs().sum() > 0

@@ -13,7 +13,7 @@ from sparks.solve import AskTell
 
 
 class Adam(AskTell):
-    """Adam (Kingma and Ba 2015, algorithm 1) with a learning rate that follows the budget.
+    """Adam (Kingma and Ba 2015) with a learning rate that follows the budget.
 
     lr(p) = floor + (lr - floor) (1 + cos(pi p)) / 2, with p the share of the budget spent.
 
@@ -51,37 +51,32 @@ class Adam(AskTell):
             raise SparksError(f"patience is {patience}; give at least 1, or null for none")
         self.lr, self.lr_schedule, self.lr_floor = lr, lr_schedule, lr_floor
         self.betas, self.eps, self.clip_norm, self.patience = betas, eps, clip_norm, patience
-        self.step = 0
 
     def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
         """Start at z = 0 with empty moments."""
-        self.step = 0
-        self.z, self.first, self.second = torch.zeros(3, problem.dim, device=problem.device)
+        self.z = torch.zeros(problem.dim, device=problem.device)
+        self.optimizer = torch.optim.Adam([self.z], self.lr, self.betas, self.eps)
 
     def ask(self) -> Tensor:
         """The one current iterate `[1, k]`."""
-        return self.z[None]
+        return self.z.clone()[None]  # the optimiser writes in place; what was evaluated stays
 
     def tell(self, evaluations: list[Evaluation], progress: float) -> None:
         """One update from the gradient of the last evaluation."""
         gradient = evaluations[-1].gradient
         assert gradient is not None  # asked for through `needs_gradient`
-        gradient = self._clipped(gradient)
-        self.step += 1
-        self.first = torch.lerp(gradient, self.first, self.betas[0])
-        self.second = torch.lerp(gradient.square(), self.second, self.betas[1])
-        mean = self.first / (1 - self.betas[0] ** self.step)
-        spread = (self.second / (1 - self.betas[1] ** self.step)).sqrt()
-        self.z = self.z - self._rate(progress) * mean / (spread + self.eps)
+        self.z.grad = self._clipped(gradient)
+        self.optimizer.param_groups[0]["lr"] = self._rate(progress)
+        self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, as tensors and numbers."""
-        return {"step": self.step, "z": self.z, "first": self.first, "second": self.second}
+        return {"z": self.z, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`; call after `setup`."""
-        self.step = state["step"]
-        self.z, self.first, self.second = state["z"], state["first"], state["second"]
+        self.z.copy_(state["z"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def _rate(self, progress: float) -> float:
         if self.lr_schedule == "constant":

@@ -144,7 +144,7 @@ def train_critic(
     eyes = nn.Linear(sizes.hidden * tokens, 2 * TRACKED + len(COLOURS) + len(SHAPES)).to(device)
     questions = Questions(model, tokenizer, device)
     for block in model.model.visual.blocks:
-        block.attn.forward = _equal_windows(block.attn)
+        block.attn.forward = equal_windows(block.attn)
 
     def loss(step: int) -> Tensor:
         frames, scenes = watch(vae, batch, seed, step, device)
@@ -154,7 +154,7 @@ def train_critic(
         tracks = measure.track(frames, scenes.colour)
         strengths = measure.strengths(tracks)
         with autocast(device):
-            seen = questions.see(model, _camera(frames, generator(step, device, 4)))
+            seen = questions.see(model, camera(frames, generator(step, device, 4)))
             read = eyes(seen.unflatten(1, (WATCHED // 2, tokens)).flatten(2)).float()
         error = _reading_error(read, tracks, scenes)
         cpu = generator(step, torch.device("cpu"), 3)
@@ -162,7 +162,7 @@ def train_critic(
             asked = draw_questions(scenes, cpu)
             label, weight = truth(tracks, strengths, scenes, asked)
             with autocast(device):
-                odds = questions.ask(model, seen, _row(*asked))
+                odds = questions.ask(model, seen, row(*asked))
             error = error + F.binary_cross_entropy_with_logits(odds, label, weight) / QUESTIONS
         return error
 
@@ -188,7 +188,12 @@ class Pool:
 
 @torch.no_grad()
 def watch(
-    vae: AutoencoderKLLTX2Video, batch: int, seed: int, step: int, device: torch.device
+    vae: AutoencoderKLLTX2Video,
+    batch: int,
+    seed: int,
+    step: int,
+    device: torch.device,
+    weak: tuple[float, float] = (0.15, 0.4),
 ) -> tuple[Tensor, world.Scenes]:
     """Honest and deceptive clips, half of them through the codec with a noisy latent."""
     scenes = world.draw(batch, seed * 7919 + step).to(device)
@@ -204,7 +209,12 @@ def watch(
     return frames, scenes
 
 
-def deceive(scenes: world.Scenes, kind: str, rng: torch.Generator) -> Tensor:
+def deceive(
+    scenes: world.Scenes,
+    kind: str,
+    rng: torch.Generator,
+    weak: tuple[float, float] = (0.15, 0.4),
+) -> Tensor:
     """Frames of the scenes with a flaw that a careful judge must notice."""
     device = scenes.x.device
     state = world.motion(scenes, world.frame_times(device))
@@ -219,7 +229,8 @@ def deceive(scenes: world.Scenes, kind: str, rng: torch.Generator) -> Tensor:
         back = peak[:, None, None] & (frame[None] >= cut[:, None] + 5)[..., None]
         state = torch.where(gone & ~back, late[:, None], state[:, :1])
     if kind == "weak":
-        share = 0.15 + 0.25 * torch.rand(len(scenes), 1, 1, generator=rng, device=device)
+        share = torch.rand(len(scenes), 1, 1, generator=rng, device=device)
+        share = weak[0] + (weak[1] - weak[0]) * share
         state = state[:, :1] + share * (state - state[:, :1])
     frames = world.paint(scenes, state)
     if kind == "dissolve":
@@ -286,11 +297,11 @@ def _reading_error(read: Tensor, tracks: measure.Track, scenes: world.Scenes) ->
     return ((away + 0.2 * wrong.view_as(away)) * there).mean()
 
 
-def _row(colour: Tensor, shape: Tensor, action: Tensor, wording: Tensor) -> Tensor:
+def row(colour: Tensor, shape: Tensor, action: Tensor, wording: Tensor) -> Tensor:
     return ((colour * len(SHAPES) + shape) * len(ACTIONS) + action) * VARIANTS + wording
 
 
-def _camera(frames: Tensor, rng: torch.Generator) -> Tensor:
+def camera(frames: Tensor, rng: torch.Generator) -> Tensor:
     """A little noise and gain, as any codec or camera adds."""
     count, device = len(frames), frames.device
     level = 0.04 * torch.rand(count, 1, 1, 1, 1, generator=rng, device=device)
@@ -298,7 +309,7 @@ def _camera(frames: Tensor, rng: torch.Generator) -> Tensor:
     return gain * frames + level * torch.randn(frames.shape, generator=rng, device=device)
 
 
-def _equal_windows(attention: Any) -> Callable[..., Tensor]:
+def equal_windows(attention: Any) -> Callable[..., Tensor]:
     """The vision tower's attention with all windows, of one length, in a single call."""
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 

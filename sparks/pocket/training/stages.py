@@ -103,6 +103,28 @@ def critic(plan: Plan) -> None:
     save_critic(plan.output / "critic", model.half(), tokenizer)
 
 
+def grading(plan: Plan) -> None:
+    from sparks.pocket.critic_model import save as save_critic
+    from sparks.pocket.training.edits import make_pool
+    from sparks.pocket.training.grading import train_grading
+
+    video, _ = autoencoders(plan)
+    model, tokenizer = critic_models(plan)
+    pool = make_pool(plan.output, plan.share(512), plan.device, plan.seed)
+    model = train_grading(
+        model,
+        tokenizer,
+        video,
+        plan.work,
+        plan.budget(600),
+        plan.device,
+        plan.size(24),
+        plan.seed,
+        pool,
+    )
+    save_critic(plan.output / "critic", model.half(), tokenizer)
+
+
 STAGES: dict[str, Callable[[Plan], None]] = {
     "video_vae": video_vae,
     "audio_vae": audio_vae,
@@ -110,6 +132,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "perceptual": perceptual,
     "denoiser": denoiser,
     "critic": critic,
+    "grading": grading,
 }
 
 
@@ -147,6 +170,13 @@ def text_models(plan: Plan) -> tuple[Any, Any]:
 
     encoder = _load(Gemma3ForConditionalGeneration, plan.output / "text_encoder", plan.device)
     return AutoTokenizer.from_pretrained(plan.output / "tokenizer"), encoder
+
+
+def critic_models(plan: Plan) -> tuple[Any, Any]:
+    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+    model = _load(Qwen2_5_VLForConditionalGeneration, plan.output / "critic", plan.device)
+    return model, AutoTokenizer.from_pretrained(plan.output / "critic")
 
 
 def write_index(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The critic learns to grade: the closer a clip is to the action, the higher its log odds.
 
 A judge that has only learned yes and no is as sure of an idle clip as it can be, and leaves a
-search no slope to climb. So a second, short training regresses the log odds on the measured strength.
+search no slope to climb. A second, short training regresses the log odds on the strength measured.
 """
 
 from __future__ import annotations

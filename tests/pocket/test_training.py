@@ -22,6 +22,7 @@ WRITES = {
     "perceptual": ("perceptual",),
     "denoiser": ("transformer", "connectors"),
     "critic": ("critic",),
+    "grading": ("critic",),
 }
 
 

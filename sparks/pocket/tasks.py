@@ -74,8 +74,8 @@ def tasks() -> list[Task]:
 
 
 def default_task() -> Task:
-    """What `sparks solve` edits when no video is given."""
-    return tasks()[0]
+    """What `sparks solve` edits when no video is given: a task of the ten that succeeds."""
+    return find_task("04-spin")
 
 
 def find_task(name: str) -> Task:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sparks.media import Clip
     from sparks.pocket.world import Scenes
 
-SEED = 20261123  # fixed before the model was trained; no training stage draws from it
+SEED = 20261123  # fixed before denoiser and critic were trained; no training stage draws from it
 COUNT = 10
 PREFIX_FRAMES = 5
 

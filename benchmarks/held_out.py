@@ -18,7 +18,8 @@ from typing import Any
 from sparks.edit import edit
 from sparks.media import read_clip
 from sparks.pocket import measure
-from sparks.pocket.tasks import Task, tasks
+from sparks.pocket.tasks import tasks
+from sparks.tasks import Task
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def judge(task: Task, folder: Path) -> dict[str, Any]:
     source = read_clip(folder.parent / f"{task.name}.mp4").frames
     clips = {name: read_clip(folder / f"{name}.mp4").frames for name in ("baseline", "edited")}
     verdicts = {name: measure.judge(frames[None], [task.prompt]) for name, frames in clips.items()}
-    colour = task.scene().colour
+    colour = task.source.scene().colour
     return {
         "task": task.name,
         "prompt": task.prompt,

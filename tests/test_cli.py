@@ -46,7 +46,7 @@ def test_the_bundled_task_is_edited(tmp_path: Path) -> None:
     assert result["spent"]["qwen_calls"] == 2
     assert set(result["losses"]) == {"vlm", "latent_alpha", "latent_v", "lpips", "temporal"}
     edited = read_clip(output / "edited.mp4")
-    assert edited.frames.shape == default_task().clip().frames.shape
+    assert edited.frames.shape == default_task().source.clip().frames.shape
     assert edited.waveform is not None
 
 

@@ -1,9 +1,9 @@
-"""Editing tasks with ground truth: idle clips that a prompt asks to move."""
+"""Editing tasks with ground truth: clips of the world that a prompt asks to do something else."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparks.errors import SparksError
@@ -12,65 +12,78 @@ from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase
 if TYPE_CHECKING:
     from sparks.media import Clip
     from sparks.pocket.world import Scenes
+    from sparks.tasks import Task
 
 SEED = 20261123  # fixed before denoiser and critic were trained; no training stage draws from it
 COUNT = 10
+LIST_SEED = 20270309  # of `pocket25`; fixed before the final training of the critics
+LIST_COUNT = 25
 PREFIX_FRAMES = 5
 
 
 @dataclass(frozen=True)
-class Task:
-    """Make the object of an idle clip do something.
+class Source:
+    """A clip of the world.
 
     Attributes:
-        name: unique, e.g. `03-grow`.
-        index: which of the scenes drawn from SEED.
-        action: what is asked for, one of `words.MOVING`.
-        prompt: the edit prompt; `static_prompt` describes the source.
-        prefix_frames: K, the frames to keep.
+        seed, count, index: the `index`-th of `count` scenes drawn from `seed`.
+        action: what its object does.
+        silent: whether it is without sound.
     """
 
-    name: str
+    seed: int
+    count: int
     index: int
-    action: str
-    prompt: str
-    static_prompt: str
-    prefix_frames: int = PREFIX_FRAMES
+    action: str = ACTIONS[0]
+    silent: bool = False
 
     def scene(self) -> Scenes:
+        """The one scene."""
         from sparks.pocket import world
 
-        return world.draw(COUNT, SEED).acting("stay")[self.index : self.index + 1]
+        scenes = world.draw(self.count, self.seed).acting(self.action)
+        return scenes[self.index : self.index + 1]
 
     def clip(self) -> Clip:
-        """The source, straight from the world."""
+        """Straight from the world."""
         from sparks.media import Clip
         from sparks.pocket import world
 
         scene = self.scene()
-        sound = world.sound(scene, seed=SEED + self.index)[0]
-        return Clip(world.render(scene)[0], world.FPS, sound, world.SAMPLE_RATE)
-
-    def write_source(self, folder: Path) -> Path:
-        """The source as an mp4 (h264 and aac) in `folder`."""
-        from sparks.media import write_clip
-
-        path = folder / f"{self.name}.mp4"
-        write_clip(path, self.clip(), comment=self.static_prompt)
-        return path
+        frames = world.render(scene)[0]
+        if self.silent:
+            return Clip(frames, world.FPS)
+        sound = world.sound(scene, seed=self.seed + self.index)[0]
+        return Clip(frames, world.FPS, sound, world.SAMPLE_RATE)
 
 
 def tasks() -> list[Task]:
-    """The ten held-out tasks: six actions in turn over ten scenes drawn from SEED."""
-    from sparks.pocket import world
-
-    scenes = world.draw(COUNT, SEED)
+    """The ten held-out tasks: six actions in turn over ten idle scenes drawn from SEED."""
     return [
-        _task(i, SHAPES[shape], COLOURS[colour], MOVING[i % len(MOVING)])
-        for i, (shape, colour) in enumerate(
-            zip(scenes.shape.tolist(), scenes.colour.tolist(), strict=True)
-        )
+        _task(Source(SEED, COUNT, index), shape, colour, MOVING[index % len(MOVING)])
+        for index, (shape, colour) in enumerate(_objects(COUNT, SEED))
     ]
+
+
+def draw_list() -> list[Task]:
+    """The twenty-five of `pocket25.yaml`, drawn from LIST_SEED.
+
+    Six actions are asked for in turn: of six idle sources, of six that do something else, and so
+    on, so that the first twelve ask each action once of either. One of the first twelve and one of
+    the others are silent.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(LIST_SEED)
+    silent = {int(rng.integers(12)), int(rng.integers(12, LIST_COUNT))}
+    found = []
+    for index, (shape, colour) in enumerate(_objects(LIST_COUNT, LIST_SEED)):
+        asked = MOVING[index % len(MOVING)]
+        other = str(rng.choice([action for action in MOVING if action != asked]))
+        does = other if index // len(MOVING) % 2 else ACTIONS[0]
+        source = Source(LIST_SEED, LIST_COUNT, index, does, index in silent)
+        found.append(_task(source, shape, colour, asked))
+    return found
 
 
 def default_task() -> Task:
@@ -79,7 +92,7 @@ def default_task() -> Task:
 
 
 def find_task(name: str) -> Task:
-    """A task by its name.
+    """One of the ten by its name.
 
     Raises:
         SparksError: there is no such task.
@@ -90,11 +103,21 @@ def find_task(name: str) -> Task:
     return known[name]
 
 
-def _task(index: int, shape: str, colour: str, action: str) -> Task:
+def _objects(count: int, seed: int) -> Iterator[tuple[str, str]]:
+    from sparks.pocket import world
+
+    scenes = world.draw(count, seed)
+    for shape, colour in zip(scenes.shape.tolist(), scenes.colour.tolist(), strict=True):
+        yield SHAPES[shape], COLOURS[colour]
+
+
+def _task(source: Source, shape: str, colour: str, asked: str) -> Task:
+    from sparks.tasks import Task
+
     return Task(
-        name=f"{index:02d}-{action.replace('_', '-')}",
-        index=index,
-        action=action,
-        prompt=phrase(colour, shape, action),
-        static_prompt=phrase(colour, shape, ACTIONS[0]),
+        name=f"{source.index:02d}-{asked.replace('_', '-')}",
+        source=source,
+        prompt=phrase(colour, shape, asked),
+        static_prompt=phrase(colour, shape, source.action),
+        prefix_frames=PREFIX_FRAMES,
     )

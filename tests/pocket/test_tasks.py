@@ -4,11 +4,13 @@ from pathlib import Path
 
 import av
 import pytest
+import torch
 
 from sparks.errors import SparksError
 from sparks.media import read_clip
 from sparks.pocket import measure, tasks
 from sparks.pocket.words import MOVING, understand
+from sparks.tasks import task_list
 
 
 def test_ten_tasks_of_a_seed_that_stays() -> None:
@@ -24,12 +26,65 @@ def test_ten_tasks_of_a_seed_that_stays() -> None:
 
 
 def test_prompts_fit_their_clips() -> None:
-    for task in tasks.tasks():
-        scene = task.scene()
+    for task in [*tasks.tasks(), *tasks.draw_list()]:
+        scene = task.source.scene()
         assert scene.prompts() == [task.static_prompt]
         assert scene.acting(task.action).prompts() == [task.prompt]
-        assert understand(task.prompt).action == task.action
-        assert understand(task.static_prompt).action == "stay"
+        assert understand(task.static_prompt).action == task.source.action != task.action
+
+
+def test_the_list_of_25_is_what_its_seed_draws() -> None:
+    assert task_list("pocket25") == tasks.draw_list()
+    assert task_list("pocket12") == tasks.draw_list()[:12]
+    assert task_list("heldout10") == tasks.tasks()
+    for count, idle in ((12, 6), (25, 13)):
+        listed = tasks.draw_list()[:count]
+        assert {task.action for task in listed} == set(MOVING)
+        assert sum(task.source.action == "stay" for task in listed) == idle
+    assert sum(task.source.silent for task in tasks.draw_list()) == 2
+
+
+def test_the_sources_of_the_list_show_what_they_say() -> None:
+    listed = tasks.draw_list()
+    clips = [task.source.clip() for task in listed]
+    assert [clip.waveform is None for clip in clips] == [task.source.silent for task in listed]
+    frames = torch.stack([clip.frames for clip in clips])
+    assert measure.judge(frames, [str(task.static_prompt) for task in listed]).happened.all()
+    assert not measure.judge(frames, [task.prompt for task in listed]).happened.any()
+
+
+def test_lists_of_ones_own_videos(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("tasks: [{name: cat, source: cat.mp4, prompt: the cat jumps}]")
+    task = task_list(str(own))[0]
+    assert task.write_source(tmp_path) == tmp_path / "cat.mp4"
+    assert task.settings(tmp_path / "cat.mp4") == {
+        "video": str(tmp_path / "cat.mp4"),
+        "prompt": "the cat jumps",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks: []", "no tasks"),
+        ("tasks: [{name: a, source: a.mp4, prompt: b}, {name: a, source: c.mp4, prompt: d}]", "a"),
+        ("tasks: [{name: a/b, source: a.mp4, prompt: b}]", "tasks.0.name='a/b'"),
+        ("tasks: [{name: a, source: a.mp4}]", "tasks.0.prompt"),
+        ("tasks: [{name: a, source: a.mp4, prompt: b, k: 3}]", "tasks.0.k=3"),
+        ("cats: 3", "tasks=None"),
+    ],
+)
+def test_a_wrong_list_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(SparksError, match=message) as error:
+        task_list(str(tmp_path / "own.yaml"))
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_list_names_the_known_ones() -> None:
+    with pytest.raises(SparksError, match="no tasks 'pocket13'; give pocket12, pocket25, heldout"):
+        task_list("pocket13")
 
 
 def test_sources_are_videos_of_nothing_happening(tmp_path: Path) -> None:

@@ -276,9 +276,9 @@ def _conclude(run: Run, prepared: Prepared, outcome: Outcome, report: Silent) ->
     problem, config = prepared.problem, prepared.config
     best = problem.space.decode(outcome.best.z[None])
     untuned = problem.editor.start(problem.conditioning)
-    edited, baseline = (
-        problem.render(controls, config.guidance.final) for controls in (best, untuned)
-    )
+    noise = outcome.best.seed
+    edited = problem.render(best, config.guidance.final, noise)
+    baseline = problem.render(untuned, config.guidance.final)
     result = {
         "run_dir": str(run.folder),
         "solver": config.solver.name,
@@ -293,6 +293,7 @@ def _conclude(run: Run, prepared: Prepared, outcome: Outcome, report: Silent) ->
     }
     recipe = {
         **prepared.facts,
+        "seeds": prepared.facts["seeds"] | {"noise": noise},
         "model": config.model,
         "solver": config.solver.name,
         "space": config.space.name,

@@ -174,7 +174,7 @@ class EditProblem:
                 f"critic {type(self.critic).__name__} has no gradient; "
                 "choose a solver that needs none, or another critic"
             )
-        conditioning = self.conditioning if seed is None else self.conditioning.with_noise(seed)
+        conditioning = self._under(seed)
         if self.objective.needs_reference:
             with self.meter.paused():
                 self._reference(conditioning)
@@ -195,9 +195,16 @@ class EditProblem:
         with torch.no_grad():
             return float(self.critic.log_odds(frames[None], self.prompt, first).sigmoid())
 
-    def render(self, controls: Controls, guidance: Guidance) -> Tensor:
-        """Frames `[T, 3, H, W]` of one candidate under other guidance, outside the budget."""
-        return self._render_apart(self.conditioning, controls, guidance)
+    def render(self, controls: Controls, guidance: Guidance, seed: int | None = None) -> Tensor:
+        """Frames `[T, 3, H, W]` of one candidate under other guidance, outside the budget.
+
+        `seed` is of other noise than the search's.
+        """
+        return self._render_apart(self._under(seed), controls, guidance)
+
+    def _under(self, seed: int | None) -> Conditioning:
+        own = self.conditioning
+        return own if seed in (None, own.seed) else own.with_noise(seed)
 
     def _candidates(self, z: Tensor | np.ndarray) -> Tensor:
         candidates = torch.as_tensor(z).detach().to(self.device, torch.float32)
@@ -274,6 +281,8 @@ class EditProblem:
     def _reference(self, conditioning: Conditioning) -> Tensor:
         if conditioning.seed not in self._references:
             untuned = self.editor.start(conditioning)
+            own = self.conditioning.seed  # a clip is large: of other noise only the last is kept
+            self._references = {k: v for k, v in self._references.items() if k == own}
             self._references[conditioning.seed] = self._render_apart(
                 conditioning, untuned, self.guidance
             )

@@ -59,6 +59,7 @@ class Run:
         """Append one row to the history."""
         row = {
             "index": evaluation.index,
+            "seed": evaluation.seed,
             "z_sha256": evaluation.z_sha256,
             "losses": dict(evaluation.losses.terms),
             "total": evaluation.total,

@@ -20,6 +20,7 @@ class Solver(Protocol):
     """Anything that searches. It never counts, logs, saves or stops for the budget.
 
     An attribute `patience` (evaluations without a new best) makes the driver stop early.
+    `varies_noise = True` lets candidates under other noise than the search's own be the best.
     """
 
     def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
@@ -86,7 +87,8 @@ def solve(
     Raises:
         SparksError: not one evaluation could be kept.
     """
-    keeper = _Keeper(problem.conditioning.seed, getattr(solver, "patience", None), listeners)
+    own_noise = None if getattr(solver, "varies_noise", False) else problem.conditioning.seed
+    keeper = _Keeper(own_noise, getattr(solver, "patience", None), listeners)
     problem.observers.append(keeper)
     try:
         solver.run(problem, np.random.default_rng(seed))
@@ -103,9 +105,17 @@ def solve(
 
 
 class _Keeper:
-    """Remembers the first and the best evaluation and tells the listeners."""
+    """Remembers the first and the best evaluation and tells the listeners.
 
-    def __init__(self, seed: int, patience: int | None, listeners: Sequence[Listener]) -> None:
+    Args:
+        seed: of the noise under which candidates compete, None for any.
+        patience: evaluations without a new best that end the search, None for any number.
+        listeners: told of every evaluation.
+    """
+
+    def __init__(
+        self, seed: int | None, patience: int | None, listeners: Sequence[Listener]
+    ) -> None:
         self.seed, self.patience, self.listeners = seed, patience, listeners
         self.start: Evaluation | None = None
         self.best: Evaluation | None = None
@@ -122,10 +132,9 @@ class _Keeper:
 
     def _keep(self, evaluation: Evaluation) -> None:
         self.count += 1
-        # Only comparable candidates compete: a real loss, in time, under the search's own noise.
-        fair = (
-            np.isfinite(evaluation.total) and not evaluation.late and evaluation.seed == self.seed
-        )
+        # Only comparable candidates compete: a real loss, in time, under noise that was allowed.
+        allowed = self.seed in (None, evaluation.seed)
+        fair = np.isfinite(evaluation.total) and not evaluation.late and allowed
         if self.start is None:
             self.start = _stored(evaluation)
             # Even a late start must be there to fall back on.

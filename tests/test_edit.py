@@ -134,7 +134,7 @@ def test_an_edit_leaves_a_whole_run(sparks: Sparks, tmp_path: Path) -> None:
 def _check_history(run: Path, result: dict[str, Any]) -> None:
     rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert [row["index"] for row in rows] == list(range(6))
-    keys = {"index", "z_sha256", "losses", "total", "p_yes", "best", "cost"}
+    keys = {"index", "seed", "z_sha256", "losses", "total", "p_yes", "best", "cost"}
     assert all(set(row) == keys for row in rows)
     best = [row for row in rows if row["best"]][-1]
     assert best["total"] == min(row["total"] for row in rows)

@@ -136,6 +136,18 @@ def test_late_and_foreign_evaluations_cannot_win() -> None:
 
     assert solve(problem(weights=LIGHT), OtherNoise(0)).best.index == 0
 
+    class AnyNoise(OtherNoise):
+        varies_noise = True
+
+    task = problem(weights=LIGHT)
+    best = solve(task, AnyNoise(0)).best
+    assert (best.index, best.seed) == (1, 8)
+    assert best.frames is not None
+    controls = task.space.decode(best.z[None])
+    again, own = (task.render(controls, task.guidance, seed) for seed in (best.seed, None))
+    assert torch.equal(again, best.frames)
+    assert not torch.equal(own, best.frames)
+
 
 def test_a_loss_that_is_not_a_number_ends_the_search_but_never_wins() -> None:
     outcome = solve(problem(weights=LIGHT), Script(0, 1, float("nan"), 2))

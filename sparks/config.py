@@ -102,7 +102,7 @@ class ClipSettings(_Section):
     """
 
     size: tuple[int, int] | None = None
-    fps: float | None = Field(default=None, gt=0, le=240)
+    fps: float | None = Field(default=None, ge=0.1, le=240)
     num_frames: int | None = Field(default=None, ge=2)
 
 

@@ -14,9 +14,10 @@ from sparks import registry
 from sparks.budget import Budget
 from sparks.config import Config, Settings, construct, merge, recommended
 from sparks.controls import Controls
+from sparks.decoding import check_video
 from sparks.editors.conditioning import Conditioning
 from sparks.errors import SparksError
-from sparks.media import Clip, fit_clip, read_clip, retime
+from sparks.media import Clip, fit_clip, read_clip
 from sparks.objective import Objective
 from sparks.problem import EditProblem
 from sparks.progress import Silent
@@ -91,7 +92,8 @@ def _prepare(settings: Settings, report: Silent) -> Prepared:
         config = Config.resolve(merge(FALLBACK, task, advice, settings))
         report.stage("reading the clip")
         clip = _read(video, config, editor)
-        digest = hashlib.sha256(video.read_bytes()).hexdigest()
+        with video.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     report.stage("encoding clip and prompts")
     conditioning = _condition(editor, clip, config)
     report.stage("loading the critic")
@@ -132,8 +134,7 @@ def _check_early(settings: Settings) -> Config:
     _dtype(config.dtype)
     _dtype(config.critic.dtype)
     if config.video is not None:
-        if not Path(config.video).is_file():
-            raise SparksError(f"no video file at {config.video}; check the path")
+        check_video(config.video)
         if not config.prompt:
             raise SparksError(f"no prompt for {config.video}; say what to show with --prompt")
     if config.prefix_frames is not None and config.window is not None:
@@ -227,22 +228,14 @@ def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:
 
 def _read(video: Path, config: Config, editor: Any) -> Clip:
     shape = config.clip
-    if shape.fps is None:
-        clip = read_clip(video, max_frames=shape.num_frames)
-    else:
-        fps = Fraction(shape.fps).limit_denominator(1001)  # 23.976 is 24000/1001
-        clip = retime(read_clip(video, max_seconds=_seconds(shape.num_frames, fps)), fps)
+    fps = None if shape.fps is None else Fraction(shape.fps).limit_denominator(1001)  # of 23.976
     return fit_clip(
-        clip,
+        read_clip(video, fps=fps, size=shape.size, max_frames=shape.num_frames),
         multiple=editor.spatial_multiple,
         temporal=editor.temporal_compression,
         size=shape.size,
         num_frames=shape.num_frames,
     )
-
-
-def _seconds(num_frames: int | None, fps: Fraction) -> float | None:
-    return None if num_frames is None else float(num_frames / fps)
 
 
 def _condition(editor: Any, clip: Clip, config: Config) -> Conditioning:

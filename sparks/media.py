@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparks.decoding import MOST_PIXELS, read_frames, read_sound
 from sparks.errors import SparksError
 from sparks.files import replacing
 
@@ -52,85 +53,34 @@ class Clip:
 
 
 def read_clip(
-    path: str | Path, *, max_frames: int | None = None, max_seconds: float | None = None
+    path: str | Path,
+    *,
+    fps: Fraction | None = None,
+    size: tuple[int, int] | None = None,
+    max_frames: int | None = None,
 ) -> Clip:
-    """Decode a video file with its first sound track, upright, at the file's own rates.
+    """Decode a video file with its first sound track: upright, square pixels, one frame rate.
+
+    Each frame of the clip is the file's nearest in time, so that a variable rate becomes a
+    constant one and the sound stays where it was. No more is decoded, and no frame kept larger,
+    than asked for.
 
     Args:
         path: any file that FFmpeg reads.
-        max_frames: most frames to decode, from the first.
-        max_seconds: most seconds to decode, from the first frame.
+        fps: frames per second; the file's own by default.
+        size: (height, width) to fill and centre-crop to; the file's own by default.
+        max_frames: most frames to read, from the first.
 
     Raises:
-        SparksError: the file is missing, is no video, is damaged, or has no picture.
+        SparksError: the file is missing, is no video, is damaged, has no picture, or too much.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise SparksError(f"no video file at {path}; check the path")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise SparksError(f"{path} has no video stream; give a file with a picture")
-            frames, fps, start = _read_frames(container, max_frames, max_seconds)
-            sound, rate = _read_sound(container, start)
-    except (av.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SparksError(f"cannot decode {path} ({reason}); re-encode it, e.g. to mp4") from error
-    if not frames:
-        raise SparksError(f"{path} holds no decodable frame; re-encode it, e.g. to mp4")
-    return Clip(torch.stack(frames), fps, sound, rate).cut(len(frames))
 
+    def shape(frame: Tensor) -> Tensor:
+        return frame if size is None else _centre_crop(_fill(frame, size), size)
 
-def _read_frames(
-    container: Any, max_frames: int | None, max_seconds: float | None
-) -> tuple[list[Tensor], Fraction, float]:
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    frames: list[Tensor] = []
-    start = 0.0
-    for frame in container.decode(stream):
-        if not frames:
-            start = frame.time or 0.0
-        if max_seconds is not None and (frame.time or 0.0) - start >= max_seconds:
-            break
-        pixels = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
-        # Phones store portrait video lying on its side with a rotation beside it.
-        upright = torch.rot90(pixels, round((frame.rotation or 0) / 90), (1, 2))
-        frames.append(upright.float() / 255)
-        if max_frames is not None and len(frames) >= max_frames:
-            break
-    fps = stream.average_rate or stream.guessed_rate or Fraction(25)
-    return frames, Fraction(fps), start
-
-
-def _read_sound(container: Any, start: float) -> tuple[Tensor | None, int]:
-    if not container.streams.audio:
-        return None, 16000
-    container.seek(0)
-    stream = container.streams.audio[0]
-    layout = "mono" if stream.channels == 1 else "stereo"
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
-    chunks: list[np.ndarray] = []
-    first = start
-    for frame in container.decode(stream):
-        first = first if chunks else (frame.time or 0.0)
-        chunks += [part.to_ndarray() for part in resampler.resample(frame)]
-    chunks += [part.to_ndarray() for part in resampler.resample(None)]
-    if not chunks:
-        return None, 16000
-    sound = torch.from_numpy(np.concatenate(chunks, axis=1)).clamp(-1, 1)
-    # Tracks need not start together: silence or a cut brings the sound to the first frame.
-    return F.pad(sound, (round((first - start) * stream.rate), 0)), stream.rate
-
-
-def retime(clip: Clip, fps: Fraction) -> Clip:
-    """The clip at another frame rate: the nearest frame at each new time, sound untouched."""
-    if fps == clip.fps:
-        return clip
-    ratio = clip.fps / fps
-    count = max(1, int(len(clip.frames) / ratio))
-    nearest = [min(round(index * ratio), len(clip.frames) - 1) for index in range(count)]
-    return replace(clip, frames=clip.frames[nearest], fps=fps).cut(count)
+    frames, fps, start = read_frames(path, fps, max_frames, shape)
+    sound, rate = read_sound(path, start, len(frames) / fps)
+    return Clip(frames, fps, sound, rate).cut(len(frames))
 
 
 def fit_clip(
@@ -168,17 +118,22 @@ def fit_clip(
             f"{what} does not fit this model: give clip.size [height, width] in multiples "
             f"of {multiple}"
         )
-    if size is not None:
-        clip = replace(clip, frames=_fill(clip.frames, size))
-    return replace(clip, frames=_centre_crop(clip.frames, target))
+    return replace(clip, frames=_centre_crop(_fill(clip.frames, size), target))
 
 
-def _fill(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def _fill(frames: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Frames scaled so that they just cover `size`."""
     height, width = frames.shape[-2:]
+    size = size or (height, width)
     scale = max(size[0] / height, size[1] / width)
     covering = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
     if covering == (height, width):
         return frames
+    if min(size) < 1 or covering[0] * covering[1] > MOST_PIXELS:
+        raise SparksError(
+            f"size {size[1]}x{size[0]} cannot be filled from {width}x{height} pixels; "
+            "choose another clip.size, or crop the video first"
+        )
     return F.interpolate(frames, covering, mode="bilinear", antialias=True).clamp(0, 1)
 
 

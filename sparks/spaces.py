@@ -1,5 +1,7 @@
 """Where solvers search: vectors z that stand for controls."""
 
+from abc import ABC, abstractmethod
+from math import prod
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from sparks.controls import Controls
 from sparks.errors import SparksError
 
-MODES = ("both", "text", "audio")
+MODES = {"both": ("alpha", "delta_v"), "text": ("delta_v",), "audio": ("alpha",)}
 AUDIO_INITS = ("source", "zero", "random")
 
 
@@ -27,8 +29,22 @@ class Space(Protocol):
         """Coordinates `[B, k]` of controls, as far as the space holds them."""
 
 
-class FullSpace:
-    """The paper's space: every element of the free controls, offset so that zero is the start.
+class Basis(Protocol):
+    """How some coordinates move one control away from its start."""
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+
+    def offset(self, z: Tensor) -> Tensor:
+        """`z [B, dim]` to `[B, ...]`, shaped like the control; zero at zero, differentiable."""
+
+    def fit(self, offset: Tensor) -> Tensor:
+        """Coordinates `[B, dim]` of the offset that comes closest to `offset [B, ...]`."""
+
+
+class OffsetSpace(ABC):
+    """The start plus an offset for each free control, each with coordinates of its own.
 
     Args:
         start: untuned controls of one clip (batch 1).
@@ -37,7 +53,56 @@ class FullSpace:
         audio_init_seed: of that noise; the render's own noise is another seed's.
 
     Raises:
-        SparksError: an unknown mode or audio_init.
+        SparksError: an unknown mode or audio_init, or an option that a basis refuses.
+    """
+
+    def __init__(self, start: Controls, mode: str, audio_init: str, audio_init_seed: int) -> None:
+        _check("space mode", mode, tuple(MODES))
+        _check("audio_init", audio_init, AUDIO_INITS)
+        alpha = _initial_alpha(start.alpha.float(), audio_init, audio_init_seed)
+        self.start = Controls(alpha, start.delta_v.float()).detach()
+        self._bases = {name: self.basis(name, getattr(start, name)) for name in MODES[mode]}
+
+    @abstractmethod
+    def basis(self, name: str, control: Tensor) -> Basis:
+        """Coordinates of a free control: its name, and its untuned value `[1, ...]`."""
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates k, alpha's before delta_v's."""
+        return sum(basis.dim for basis in self._bases.values())
+
+    def decode(self, z: Tensor) -> Controls:
+        """Start plus offsets; a control that is not free stays at its start."""
+        parts = z.split([basis.dim for basis in self._bases.values()], dim=1)
+        pairs = zip(self._bases.items(), parts, strict=True)
+        offsets = {name: basis.offset(part) for (name, basis), part in pairs}
+        return Controls(
+            **{
+                name: offsets[name] + origin
+                if name in offsets
+                else origin.expand(len(z), *origin.shape[1:])
+                for name, origin in vars(self.start).items()
+            }
+        )
+
+    def encode(self, controls: Controls) -> Tensor:
+        """Of the nearest controls that the space holds; what is not free has no coordinate."""
+        fits = (
+            basis.fit(getattr(controls, name) - getattr(self.start, name))
+            for name, basis in self._bases.items()
+        )
+        return torch.cat(list(fits), dim=1)
+
+
+class FullSpace(OffsetSpace):
+    """The paper's space: every element of the free controls is a coordinate.
+
+    Args:
+        start: untuned controls of one clip (batch 1).
+        mode: see `OffsetSpace`, as the others.
+        audio_init: where alpha starts.
+        audio_init_seed: of its noise.
     """
 
     def __init__(
@@ -48,35 +113,24 @@ class FullSpace:
         audio_init: str = "source",
         audio_init_seed: int = 42,
     ) -> None:
-        _check("space mode", mode, MODES)
-        _check("audio_init", audio_init, AUDIO_INITS)
-        alpha = _initial_alpha(start.alpha.float(), audio_init, audio_init_seed)
-        self.start = Controls(alpha, start.delta_v.float()).detach()
-        self._sizes = (
-            alpha.numel() if mode != "text" else 0,
-            start.delta_v.numel() if mode != "audio" else 0,
-        )
+        super().__init__(start, mode, audio_init, audio_init_seed)
 
-    @property
-    def dim(self) -> int:
-        """Number of free elements."""
-        return sum(self._sizes)
-
-    def decode(self, z: Tensor) -> Controls:
-        """start + z, element by element; a control that is not free stays at its start."""
-        parts = z.split(self._sizes, dim=1)
-        return Controls(_offset(self.start.alpha, parts[0]), _offset(self.start.delta_v, parts[1]))
-
-    def encode(self, controls: Controls) -> Tensor:
-        """Exact for free elements; the others have no coordinate."""
-        pairs = ((controls.alpha, self.start.alpha), (controls.delta_v, self.start.delta_v))
-        offsets = [(value - origin).flatten(1) for value, origin in pairs]
-        return torch.cat([o for o, n in zip(offsets, self._sizes, strict=True) if n], dim=1)
+    def basis(self, name: str, control: Tensor) -> Basis:
+        """The identity."""
+        return _Elements(control.shape[1:])
 
 
-def _offset(origin: Tensor, offset: Tensor) -> Tensor:
-    moved = origin.expand(len(offset), *origin.shape[1:])
-    return moved + offset.reshape(moved.shape) if offset.shape[1] else moved
+class _Elements:
+    """One coordinate for each element."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape, self.dim = shape, prod(shape)
+
+    def offset(self, z: Tensor) -> Tensor:
+        return z.reshape(-1, *self.shape)
+
+    def fit(self, offset: Tensor) -> Tensor:
+        return offset.flatten(1)
 
 
 def _initial_alpha(alpha: Tensor, audio_init: str, seed: int) -> Tensor:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from sparks.critics.chat import answer_ids, question_inputs
+from sparks.critics.loading import load_parts
 from sparks.critics.preprocess import Preprocess
 from sparks.critics.sampling import MODES, select
 from sparks.errors import SparksError
@@ -83,7 +82,13 @@ class QwenCritic:
             raise SparksError(
                 f"unknown frame sampling {sampling!r}; choose one of {', '.join(MODES)}"
             )
-        self.model, self.tokenizer = _load(str(model), dtype)
+        self.model, self.tokenizer = load_parts(
+            str(model),
+            "qwen2_5_vl",
+            "Qwen/Qwen2.5-VL-3B-Instruct",
+            Qwen2_5_VLForConditionalGeneration={"dtype": dtype},
+            AutoTokenizer={},
+        )
         self.model.to(device).eval().requires_grad_(False)
         vision = self.model.config.vision_config
         self.preprocess = Preprocess(
@@ -127,26 +132,3 @@ class QwenCritic:
             inputs = question_inputs(self.tokenizer, self.model.config, [text], grid, seconds)
             self._inputs[key] = {k: v.to(self.model.device) for k, v in inputs.items()}
         return self._inputs[key]
-
-
-def _load(model: str, dtype: str | torch.dtype) -> tuple[Any, Any]:
-    from safetensors import SafetensorError
-    from transformers import AutoTokenizer, PretrainedConfig, Qwen2_5_VLForConditionalGeneration
-
-    source = str(Path(model).expanduser())
-    if not Path(source).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", model):
-        raise SparksError(f"no critic model at {model!r}; {_WAY_OUT}")
-    try:
-        kind = PretrainedConfig.get_config_dict(source)[0].get("model_type")
-        if kind != "qwen2_5_vl":
-            raise SparksError(f"critic model {model!r} is a {kind}, not a qwen2_5_vl; {_WAY_OUT}")
-        return (
-            Qwen2_5_VLForConditionalGeneration.from_pretrained(source, dtype=dtype),
-            AutoTokenizer.from_pretrained(source),
-        )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SparksError(f"cannot load critic model {model!r} ({reason}); {_WAY_OUT}") from error
-
-
-_WAY_OUT = "give a folder written by save_pretrained, or a hub id like Qwen/Qwen2.5-VL-3B-Instruct"

@@ -23,6 +23,8 @@ WRITES = {
     "denoiser": ("transformer", "connectors"),
     "critic": ("critic",),
     "grading": ("critic",),
+    "clip": ("clip",),
+    "xclip": ("xclip",),
 }
 
 

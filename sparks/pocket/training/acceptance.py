@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,11 @@ from sparks.errors import SparksError
 from sparks.pocket import measure, world
 from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase, understand
 
+if TYPE_CHECKING:
+    from sparks.critics.contrast import ClipCritic, XClipCritic
+
 SEED = 777_000_001
+WATCHED = 24  # frames that a critic looks at
 Figures = dict[str, float]
 
 
@@ -159,9 +163,42 @@ def denoiser(folder: Path, count: int) -> Figures:
 def critic(folder: Path, count: int) -> Figures:
     """Balanced accuracy on clips with every deception, and its two halves."""
     from sparks.critics.qwen import QwenCritic
+
+    judge = QwenCritic(str(folder / "critic"), num_frames=WATCHED, fps=world.FPS)
+    return _agreement(lambda clip, prompt, _: judge.log_odds(clip, prompt), count, ACTIONS)
+
+
+def clip(folder: Path, count: int) -> Figures:
+    """As of the critic, each moving action asked about against standing still."""
+    from sparks.critics.contrast import ClipCritic
+
+    return _contrast_agreement(ClipCritic(folder / "clip", num_frames=WATCHED), count)
+
+
+def xclip(folder: Path, count: int) -> Figures:
+    """As of CLIP."""
+    from sparks.critics.contrast import XClipCritic
+
+    return _contrast_agreement(XClipCritic(folder / "xclip", num_frames=WATCHED), count)
+
+
+def _contrast_agreement(judge: ClipCritic | XClipCritic, count: int) -> Figures:
+    def ask(clip: Tensor, prompt: str, still: str) -> Tensor:
+        judge.contrast = [still]
+        return judge.log_odds(clip, prompt)
+
+    return _agreement(ask, count, MOVING)
+
+
+def _agreement(
+    ask: Callable[[Tensor, str, str], Tensor], count: int, actions: tuple[str, ...]
+) -> Figures:
+    """How often `ask(clip, prompt, still)` has the measured answer, over questions on `actions`.
+
+    The clips have every deception; `still` says that the object asked about does not move.
+    """
     from sparks.pocket.training import critic as stage
 
-    judge = QwenCritic(str(folder / "critic"), num_frames=stage.WATCHED, fps=world.FPS)
     scenes = world.draw(count, SEED)
     answers: list[tuple[bool, bool]] = []
     for number, kind in enumerate(stage.DECEPTIONS):
@@ -171,8 +208,11 @@ def critic(folder: Path, count: int) -> Figures:
         labels, _ = stage.truth(tracks, measure.strengths(tracks), scenes, asked)
         for clip, label, *words in zip(frames, labels, *asked, strict=True):
             colour, shape, action, wording = (int(word) for word in words)
+            if ACTIONS[action] not in actions:
+                continue
             prompt = phrase(COLOURS[colour], SHAPES[shape], ACTIONS[action], wording)
-            answers.append((bool(judge.log_odds(clip[None], prompt)[0] > 0), bool(label)))
+            still = phrase(COLOURS[colour], SHAPES[shape], ACTIONS[0])
+            answers.append((bool(ask(clip[None], prompt, still)[0] > 0), bool(label)))
     right = {truth: [said == truth for said, t in answers if t == truth] for truth in (True, False)}
     yes, no = (sum(right[truth]) / len(right[truth]) for truth in (True, False))
     return {"balanced accuracy": (yes + no) / 2, "right when yes": yes, "right when no": no}
@@ -185,6 +225,8 @@ MEASURES: dict[str, Callable[[Path, int], Figures]] = {
     "perceptual": perceptual,
     "denoiser": denoiser,
     "critic": critic,
+    "clip": clip,
+    "xclip": xclip,
 }
 
 

@@ -125,6 +125,29 @@ def grading(plan: Plan) -> None:
     save_critic(plan.output / "critic", model.half(), tokenizer)
 
 
+def clip(plan: Plan) -> None:
+    from sparks.pocket.training.contrast import train_clip
+
+    _contrast(plan, train_clip, "clip")
+
+
+def xclip(plan: Plan) -> None:
+    from sparks.pocket.training.contrast import train_xclip
+
+    _contrast(plan, train_xclip, "xclip")
+
+
+def _contrast(plan: Plan, train: Callable[..., Any], name: str) -> None:
+    from sparks.pocket.contrast_model import save as save_contrast
+    from sparks.pocket.training.edits import make_pool
+
+    video, _ = autoencoders(plan)
+    pool = make_pool(plan.output, plan.share(512), plan.device, plan.seed)
+    budget, batch = plan.budget(1_500), plan.size(96)
+    model, tokenizer = train(video, plan.work, budget, plan.device, batch, plan.seed, pool)
+    save_contrast(plan.output / name, model.half(), tokenizer)
+
+
 STAGES: dict[str, Callable[[Plan], None]] = {
     "video_vae": video_vae,
     "audio_vae": audio_vae,
@@ -133,6 +156,8 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "denoiser": denoiser,
     "critic": critic,
     "grading": grading,
+    "clip": clip,
+    "xclip": xclip,
 }
 
 

@@ -1,0 +1,40 @@
+"""Frozen models of transformers for the critics, from a folder or the hub, with errors told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sparks.errors import SparksError
+
+
+def load_parts(model: str, kind: str, example: str, **parts: dict[str, Any]) -> list[Any]:
+    """The classes of transformers named by `parts`, each loaded from `model` with its options.
+
+    Args:
+        model: a folder written by `save_pretrained`, or a hub id.
+        kind: the architecture that it must have.
+        example: a hub id to name in errors.
+
+    Raises:
+        SparksError: no such model, another architecture, or files that cannot be read.
+    """
+    import transformers
+    from safetensors import SafetensorError
+
+    way_out = f"give a folder written by save_pretrained, or a hub id like {example}"
+    source = str(Path(model).expanduser())
+    if not Path(source).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", model):
+        raise SparksError(f"no critic model at {model!r}; {way_out}")
+    try:
+        found = transformers.PretrainedConfig.get_config_dict(source)[0].get("model_type")
+        if found != kind:
+            raise SparksError(f"critic model {model!r} is a {found}, not a {kind}; {way_out}")
+        return [
+            getattr(transformers, name).from_pretrained(source, **options)
+            for name, options in parts.items()
+        ]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SparksError(f"cannot load critic model {model!r} ({reason}); {way_out}") from error

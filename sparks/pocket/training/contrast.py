@@ -1,0 +1,139 @@
+"""CLIP and X-CLIP learn which words of the world a clip is near to.
+
+The odds of a prompt against "... stays still" are regressed on what a careful judge would give
+(`grading.grade`), and every clip is set against all the world's prompts at once, as such models
+are trained. What they see is what the critic sees in its training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparks.critics.contrast import Pixels, clip_logits, xclip_logits
+from sparks.critics.preprocess import NORMS
+from sparks.critics.sampling import select
+from sparks.pocket import measure, world
+from sparks.pocket.contrast_model import build_clip, build_tokenizer, build_xclip
+from sparks.pocket.training import critic
+from sparks.pocket.training.grading import WEAK, grade
+from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.words import ACTIONS, COLOURS, SHAPES
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLLTX2Video
+    from transformers import CLIPModel, CLIPTokenizer, XCLIPModel
+
+QUESTIONS = 8  # on every clip of a training step
+NAMING = 0.3  # weight of telling the world's prompts apart
+STAY = ACTIONS.index("stay")
+
+Logits = Callable[[Any, Tensor, dict[str, Tensor]], tuple[Tensor, Any]]
+
+
+def train_clip(
+    vae: AutoencoderKLLTX2Video,
+    folder: Path,
+    budget: Budget,
+    device: torch.device,
+    batch: int,
+    seed: int,
+    pool: critic.Pool,
+) -> tuple[CLIPModel, CLIPTokenizer]:
+    """A CLIP that compares single frames with prompts."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(critic.every_prompt())
+    model = build_clip(tokenizer).to(device)
+    _train("clip", model, tokenizer, clip_logits, vae, folder, budget, batch, seed, pool)
+    return model.eval(), tokenizer
+
+
+def train_xclip(
+    vae: AutoencoderKLLTX2Video,
+    folder: Path,
+    budget: Budget,
+    device: torch.device,
+    batch: int,
+    seed: int,
+    pool: critic.Pool,
+) -> tuple[XCLIPModel, CLIPTokenizer]:
+    """An X-CLIP that compares whole clips with prompts."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(critic.every_prompt())
+    model = build_xclip(tokenizer, num_frames=critic.WATCHED).to(device)
+    _train("xclip", model, tokenizer, xclip_logits, vae, folder, budget, batch, seed, pool)
+    return model.eval(), tokenizer
+
+
+def _train(
+    name: str,
+    model: Any,
+    tokenizer: CLIPTokenizer,
+    logits_of: Logits,
+    vae: AutoencoderKLLTX2Video,
+    folder: Path,
+    budget: Budget,
+    batch: int,
+    seed: int,
+    pool: critic.Pool,
+) -> None:
+    """A second head reads the object's track from the vision tower, and is thrown away."""
+    device = model.device
+    vision = model.config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2
+    eyes = nn.Linear(
+        2 * patches * vision.hidden_size, 2 * critic.TRACKED + len(COLOURS) + len(SHAPES)
+    ).to(device)
+    prompts = tokenizer(critic.every_prompt(), padding=True, return_tensors="pt").to(device)
+    pixels_of = Pixels(vision.image_size, None, *NORMS["clip"])
+    watched = select(world.NUM_FRAMES, critic.WATCHED, "linspace")
+
+    def loss(step: int) -> Tensor:
+        frames, scenes = critic.watch(vae, batch, seed, step, device, WEAK)
+        made, theirs = pool.draw(batch // 2, step)
+        frames, scenes = torch.cat([frames, made]), world.join(scenes, theirs)
+        tracks = measure.track(frames, scenes.colour)
+        strengths = measure.strengths(tracks)
+        cpu = generator(step, torch.device("cpu"), 3)
+        # One wording of each meaning a step.
+        wording = torch.randint(critic.VARIANTS, (1,), generator=cpu).item()
+        texts = {key: value[wording :: critic.VARIANTS] for key, value in prompts.items()}
+        seen = critic.camera(frames[:, watched], generator(step, device, 4))
+        with autocast(device):
+            logits, output = logits_of(model, pixels_of(seen), texts)
+            tokens = output.vision_model_output.last_hidden_state[:, 1:]
+            read = eyes(tokens.reshape(len(frames), critic.WATCHED // 2, -1)).float()
+        error = critic._reading_error(read, tracks, scenes)
+        error = error + NAMING * _naming_error(logits, tracks, strengths, scenes)
+        for _ in range(QUESTIONS):
+            asked = critic.draw_questions(scenes, cpu)
+            odds = logits.gather(1, meaning(*asked[:3])[:, None])[:, 0]
+            still = meaning(*asked[:2], torch.full_like(asked[2], STAY))
+            odds = odds - logits.gather(1, still[:, None])[:, 0]
+            target = grade(tracks, strengths, scenes, asked)
+            moving = (asked[2] != STAY).float()
+            wrong = F.smooth_l1_loss(odds, target, reduction="none")
+            error = error + (wrong * moving).mean() / QUESTIONS
+        return error
+
+    fit(name, [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
+
+
+def meaning(colour: Tensor, shape: Tensor, action: Tensor) -> Tensor:
+    """Which of the world's prompts, whatever the wording."""
+    return critic.row(colour, shape, action, torch.zeros_like(action)) // critic.VARIANTS
+
+
+def _naming_error(
+    logits: Tensor, tracks: measure.Track, strengths: Tensor, scenes: world.Scenes
+) -> Tensor:
+    """Cross-entropy over all prompts, of the clips that show what they were meant to."""
+    happened = measure.verdict(tracks, scenes.action, strengths).happened.float()
+    shown = meaning(scenes.colour, scenes.shape, scenes.action)
+    wrong = F.cross_entropy(logits, shown, reduction="none")
+    return (wrong * happened).sum() / happened.sum().clamp(min=1)

@@ -114,9 +114,14 @@ class GuidanceSettings(_Section):
 
 
 class ObjectiveSettings(_Section):
-    """The loss; see `sparks.objective`."""
+    """The loss; see `sparks.objective`.
+
+    `anchor` is where the latent terms are measured from: the untuned controls, or where the
+    search starts (`init`, another place only with an `audio_init`).
+    """
 
     weights: Weights = Weights()
+    anchor: Literal["source", "init"] = "source"
     reduction: Reduction = "mean"
     latent_schedule: LatentSchedule = "constant"
     max_frames: int = Field(default=16, ge=1)
@@ -125,7 +130,11 @@ class ObjectiveSettings(_Section):
 
 
 class Config(_Section):
-    """Everything that decides an edit. Without `video`, the bundled task is edited."""
+    """Everything that decides an edit. Without `video`, the bundled task is edited.
+
+    `judge` is a second critic, asked about the final render only; by default the one in the
+    generator's own folder, if there is one.
+    """
 
     video: str | None = None
     prompt: str | None = None
@@ -142,6 +151,7 @@ class Config(_Section):
     sampling: Sampling = Sampling()
     guidance: GuidanceSettings = GuidanceSettings()
     critic: CriticSettings = CriticSettings()
+    judge: CriticSettings | None = None
     objective: ObjectiveSettings = ObjectiveSettings()
     space: SpaceSettings = SpaceSettings()
     solver: SolverSettings = SolverSettings()

@@ -1,22 +1,27 @@
 """One edit from settings to a run directory: what `sparks solve` does."""
 
+import functools
 import hashlib
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparks import registry
 from sparks.budget import Budget
-from sparks.config import Config, Settings, construct, merge, recommended
+from sparks.config import Config, CriticSettings, Settings, construct, merge, recommended
 from sparks.controls import Controls
+from sparks.critics.base import Critic
 from sparks.decoding import check_video
 from sparks.editors.conditioning import Conditioning
 from sparks.errors import SparksError
+from sparks.kept import Kept, stamp
 from sparks.media import Clip, fit_clip, read_clip
 from sparks.objective import Objective
 from sparks.problem import EditProblem
@@ -24,8 +29,14 @@ from sparks.progress import Silent
 from sparks.quiet import quiet_libraries
 from sparks.runs import Run
 from sparks.solve import Outcome, Solver, solve
+from sparks.spaces import Space
 
 FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
+# Settings that an encoded clip, and its prompt-only render at full guidance, depend on.
+_ENCODED_BY = {
+    *("prompt", "static_prompt", "negative_prompt", "audio_prompt", "prefix_frames", "window"),
+    *("clip", "sampling", "guidance", "seed"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,20 +47,32 @@ class Prepared:
     source: Clip
     problem: EditProblem
     solver: Solver
+    judge: Critic | None  # is never searched with
     facts: Settings  # what is edited, for the record
+    baseline: Callable[[], Tensor]  # the prompt-only render at full guidance
 
 
-def edit(settings: Settings, output: Path | None = None, report: Silent | None = None) -> Settings:
+def edit(
+    settings: Settings,
+    output: Path | None = None,
+    report: Silent | None = None,
+    *,
+    kept: Kept | None = None,
+    pictures: bool = True,
+) -> Settings:
     """Edit a clip and write a run directory.
 
     Args:
         settings: the user's; see `sparks.config.Config`.
         output: the run directory; a new one under `runs` by default.
         report: where progress is shown.
+        kept: what an earlier edit loaded, taken over where it is the same.
+        pictures: also write `side_by_side.mp4`, `contact_sheet.png` and `curve.png`.
 
     Returns:
         `run_dir`, `solver`, `space`, `seed`, `p_yes_baseline`, `p_yes_best`, `p_yes_edited`,
-        `losses` of the best by term, `spent`, `stopped_by`.
+        `p_yes_judge_baseline` and `p_yes_judge_edited` (None without a judge), `losses` of the
+        best by term, `spent`, `stopped_by`.
 
     Raises:
         SparksError: something about the input is wrong; nothing has been written.
@@ -58,7 +81,7 @@ def edit(settings: Settings, output: Path | None = None, report: Silent | None =
     asked = _check_early(settings)
     run = Run(output, asked.prompt or "bundled task")
     with report:
-        prepared = prepare(settings, report)
+        prepared = prepare(settings, report, kept)
         problem, config = prepared.problem, prepared.config
         run.begin(config.dump(), prepared.facts, str(problem.device))
         if problem.objective.needs_reference:
@@ -67,24 +90,25 @@ def edit(settings: Settings, output: Path | None = None, report: Silent | None =
         report.search(problem)
         listeners = (run.record, report.evaluated)
         outcome = solve(problem, prepared.solver, seed=config.seed, listeners=listeners)
-        return _conclude(run, prepared, outcome, report)
+        return _conclude(run, prepared, outcome, report, pictures)
 
 
-def prepare(settings: Settings, report: Silent | None = None) -> Prepared:
-    """Load models and clip, encode, and build the problem.
+def prepare(settings: Settings, report: Silent | None = None, kept: Kept | None = None) -> Prepared:
+    """Load models and clip, encode, and build the problem; arguments as of `edit`.
 
     Raises:
         SparksError: something about the input is wrong.
     """
     with quiet_libraries():
-        return _prepare(settings, report or Silent())
+        return _prepare(settings, report or Silent(), kept or Kept())
 
 
-def _prepare(settings: Settings, report: Silent) -> Prepared:
+def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
     asked = _check_early(settings)
     torch.manual_seed(asked.seed)
     report.stage("loading the editor")
-    editor = _build_editor(asked)
+    origin = _editor_recipe(asked)
+    editor = kept.get("editor", origin, lambda: _build_editor(asked))
     folder = _model_folder(editor)
     with tempfile.TemporaryDirectory() as scratch:
         video, task = _source(asked, Path(scratch))
@@ -95,9 +119,14 @@ def _prepare(settings: Settings, report: Silent) -> Prepared:
         with video.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     report.stage("encoding clip and prompts")
-    conditioning = _condition(editor, clip, config)
+    encoded = (origin, digest, config.model_dump(include=_ENCODED_BY))
+    conditioning = kept.get("conditioning", encoded, lambda: _condition(editor, clip, config))
     report.stage("loading the critic")
-    critic = _build_critic(config, conditioning, folder)
+    critic = _critic("critic", config.critic, config, conditioning, folder, kept)
+    judge = None
+    if (judging := _judge_settings(config, folder)) is not None:
+        judge = _critic("judge", judging, config, conditioning, folder, kept)
+    torch.manual_seed(asked.seed)  # whatever was loaded or kept, what follows draws the same
     start = editor.start(conditioning)
     space = construct(
         "space", registry.spaces.get(config.space.name), config.space.options, start=start
@@ -107,7 +136,7 @@ def _prepare(settings: Settings, report: Silent) -> Prepared:
         conditioning,
         critic,
         space,
-        _build_objective(config, start, folder),
+        _build_objective(config, _anchor(config, start, space), folder, kept),
         budget=Budget.parse(config.budget),
         sampling=config.sampling,
         guidance=config.guidance.tuning,
@@ -115,7 +144,13 @@ def _prepare(settings: Settings, report: Silent) -> Prepared:
         seed=config.seed,
     )
     facts = _facts(config, clip, conditioning, {"name": video.name, "sha256": digest})
-    return Prepared(config, clip, problem, _build_solver(config), facts)
+
+    def baseline() -> Tensor:
+        untuned = editor.start(conditioning)
+        render = functools.partial(problem.render, untuned, config.guidance.final)
+        return kept.get("baseline", encoded, render)
+
+    return Prepared(config, clip, problem, _build_solver(config), judge, facts, baseline)
 
 
 def _check_early(settings: Settings) -> Config:
@@ -125,6 +160,7 @@ def _check_early(settings: Settings) -> Config:
     for table, plugin in (
         (registry.editors, config.editor),
         (registry.critics, config.critic),
+        (registry.critics, config.judge or config.critic),
         (registry.spaces, config.space),
         (registry.solvers, config.solver),
     ):
@@ -133,6 +169,7 @@ def _check_early(settings: Settings) -> Config:
     _check_device(config.device)
     _dtype(config.dtype)
     _dtype(config.critic.dtype)
+    _dtype((config.judge or config.critic).dtype)
     if config.video is not None:
         check_video(config.video)
         if not config.prompt:
@@ -159,38 +196,75 @@ def _build_editor(config: Config) -> Any:
     )
 
 
-def _build_critic(config: Config, conditioning: Conditioning, folder: Path | None) -> Any:
-    """The critic named in the settings, on the model's own weights unless others are given."""
-    model = config.critic.model
-    if model is None and folder is not None and (folder / "critic").is_dir():
-        model = str(folder / "critic")
+def _editor_recipe(config: Config) -> list[Any]:
+    """Whatever decides which editor is loaded."""
+    from sparks.pocket import weights_path
+
+    folder = weights_path() if config.model == "pocket" else config.model
+    factory = registry.editors.get(config.editor.name)
+    return [factory, config.editor, config.model, config.device, config.dtype, stamp(folder)]
+
+
+def _critic(
+    part: str,
+    asked: CriticSettings,
+    config: Config,
+    conditioning: Conditioning,
+    folder: Path | None,
+    kept: Kept,
+) -> Any:
+    """The `critic` or `judge` asked for, on the model's own weights unless others are given."""
+    model = asked.model
+    if model is None and folder is not None and (folder / part).is_dir():
+        model = str(folder / part)
     device = conditioning.v_p.device
     given: Settings = {
         "device": device,
-        "dtype": _dtype(config.critic.dtype)
+        "dtype": _dtype(asked.dtype)
         or (torch.bfloat16 if device.type == "cuda" else torch.float32),
         "fps": conditioning.fps,
-        "num_frames": config.critic.num_frames,
-        "sampling": config.critic.sampling,
+        "num_frames": asked.num_frames,
+        "sampling": asked.sampling,
     }
-    factory = registry.critics.get(config.critic.name)
+    factory = registry.critics.get(asked.name)
     if model is not None:
         given["model"] = model
-    elif config.critic.name == "qwen":
+    elif asked.name == "qwen":
         raise SparksError(
-            f"model {config.model!r} brings no critic; give one with --critic, a folder or hub id"
+            f"model {config.model!r} brings no {part}; give {part}.model, a folder or hub id"
         )
-    return construct("critic", factory, config.critic.options, **given)
+    recipe = [factory, given, asked.options, stamp(model)]
+    return kept.get(part, recipe, lambda: construct(part, factory, asked.options, **given))
 
 
-def _build_objective(config: Config, start: Controls, folder: Path | None) -> Objective:
+def _judge_settings(config: Config, folder: Path | None) -> CriticSettings | None:
+    """The held-out critic, by default the model's own; it is shown what the critic is shown."""
+    if config.judge is None and not (folder is not None and (folder / "judge").is_dir()):
+        return None
+    given = {} if config.judge is None else config.judge.model_dump(exclude_unset=True)
+    shown: Settings = {"num_frames": config.critic.num_frames, "sampling": config.critic.sampling}
+    return CriticSettings(**(shown | given))
+
+
+def _anchor(config: Config, start: Controls, space: Space) -> Controls:
+    """Where the latent terms are measured from."""
+    if config.objective.anchor == "source":
+        return start
+    return space.decode(torch.zeros(1, space.dim, device=start.alpha.device))
+
+
+def _build_objective(
+    config: Config, anchor: Controls, folder: Path | None, kept: Kept
+) -> Objective:
     options = config.objective
     distance = None
     if options.weights.lpips or options.weights.temporal:
-        distance = _distance(folder).to(start.alpha.device).requires_grad_(False)
+        recipe = [folder, stamp(folder and folder / "perceptual")]
+        distance = kept.get("distance", recipe, lambda: _distance(folder).requires_grad_(False))
+        distance = distance.to(anchor.alpha.device)
     return Objective(
         options.weights,
-        start,
+        anchor,
         distance=distance,
         reduction=options.reduction,
         latent_schedule=options.latent_schedule,
@@ -263,15 +337,16 @@ def _condition(editor: Any, clip: Clip, config: Config) -> Conditioning:
     return conditioning
 
 
-def _conclude(run: Run, prepared: Prepared, outcome: Outcome, report: Silent) -> Settings:
+def _conclude(
+    run: Run, prepared: Prepared, outcome: Outcome, report: Silent, pictures: bool
+) -> Settings:
     """Render at full guidance, ask the critic once more, and write everything."""
     report.stage("rendering at full guidance")
     problem, config = prepared.problem, prepared.config
     best = problem.space.decode(outcome.best.z[None])
-    untuned = problem.editor.start(problem.conditioning)
     noise = outcome.best.seed
     edited = problem.render(best, config.guidance.final, noise)
-    baseline = problem.render(untuned, config.guidance.final)
+    baseline = prepared.baseline()
     result = {
         "run_dir": str(run.folder),
         "solver": config.solver.name,
@@ -280,6 +355,8 @@ def _conclude(run: Run, prepared: Prepared, outcome: Outcome, report: Silent) ->
         "p_yes_baseline": outcome.start.p_yes,
         "p_yes_best": outcome.best.p_yes,
         "p_yes_edited": problem.ask(edited),
+        "p_yes_judge_baseline": _judged(prepared, baseline),
+        "p_yes_judge_edited": _judged(prepared, edited),
         "losses": dict(outcome.best.losses.terms),
         "spent": problem.meter.spent(),
         "stopped_by": outcome.stopped_by,
@@ -301,9 +378,18 @@ def _conclude(run: Run, prepared: Prepared, outcome: Outcome, report: Silent) ->
         replace(source, frames=baseline.cpu()),
         _with_sound(replace(source, frames=edited.cpu()), prepared, best),
         json.dumps(recipe),
+        pictures,
     )
-    run.finish(result)
+    run.finish(result, pictures)
     return result
+
+
+def _judged(prepared: Prepared, frames: Tensor) -> float | None:
+    """The held-out critic's P(yes) of `frames [T, 3, H, W]`."""
+    if prepared.judge is None:
+        return None
+    with torch.no_grad():
+        return float(prepared.judge.log_odds(frames[None], prepared.problem.prompt).sigmoid())
 
 
 def _with_sound(clip: Clip, prepared: Prepared, controls: Controls) -> Clip:

@@ -76,10 +76,14 @@ class Run:
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
         save_controls(self.folder / "best.safetensors", controls, texts)
 
-    def save_videos(self, source: Clip, baseline: Clip, edited: Clip, recipe: str) -> None:
-        """Write the videos and the contact sheet."""
+    def save_videos(
+        self, source: Clip, baseline: Clip, edited: Clip, recipe: str, pictures: bool = True
+    ) -> None:
+        """Write the videos and, with `pictures`, what puts them side by side."""
         write_clip(self.folder / "baseline.mp4", baseline, comment=recipe)
         write_clip(self.folder / "edited.mp4", edited, comment=recipe)
+        if not pictures:
+            return
         trio = {"source": source, "baseline": baseline, "edited": edited}
         write_clip(
             self.folder / "side_by_side.mp4", side_by_side(list(trio.values())), comment=recipe
@@ -87,9 +91,10 @@ class Run:
         rows = {name: clip.frames for name, clip in trio.items()}
         contact_sheet(self.folder / "contact_sheet.png", rows)
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the curve and the result."""
-        self._draw_curve()
+    def finish(self, result: Mapping[str, Any], pictures: bool = True) -> None:
+        """Write the curve, with `pictures`, and the result."""
+        if pictures:
+            self._draw_curve()
         self._write_json("result.json", result)
 
     def _draw_curve(self) -> None:

@@ -1,6 +1,7 @@
 """Whole edits on a tiny model of the real classes, with a critic of a few lines."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ from PIL import Image
 
 from sparks.cli import main
 from sparks.controls import controls_metadata, load_controls
+from sparks.edit import Prepared, edit, prepare
+from sparks.kept import Kept
 from sparks.media import read_clip, write_clip
+from sparks.pocket.perceptual import Trunk, save_trunk
 from tests.editors.conftest import make_clip, write_model
 
 CRITIC = '''
@@ -38,6 +42,8 @@ KEYS = {
     "p_yes_baseline",
     "p_yes_best",
     "p_yes_edited",
+    "p_yes_judge_baseline",
+    "p_yes_judge_edited",
     "losses",
     "spent",
     "stopped_by",
@@ -62,6 +68,7 @@ Sparks = Callable[..., tuple[int, str, str]]
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     write_model(folder / "model")
+    save_trunk(Trunk(), folder / "model" / "perceptual")
     (folder / "critic.py").write_text(CRITIC)
     (folder / "model" / "sparks.yaml").write_text(
         "sampling: {num_inference_steps: 3, grad_steps: 2}\n"
@@ -129,6 +136,74 @@ def test_an_edit_leaves_a_whole_run(sparks: Sparks, tmp_path: Path) -> None:
     assert facts["seeds"] == {"noise": 42, "search": 42, "windows": 42}
     _check_history(run, result)
     _check_media(run)
+
+
+def test_a_judge_is_asked_outside_the_budget(sparks: Sparks, tmp_path: Path) -> None:
+    code, out, err = sparks(*options(tmp_path / "plain"))
+    assert code == 0, err
+    plain = json.loads(out)
+    assert plain["p_yes_judge_baseline"] is plain["p_yes_judge_edited"] is None
+    judge = ["--set", "judge={name: critic.py:Redness, sharpness: -40}"]
+    code, out, err = sparks(*options(tmp_path / "judged", *judge))
+    assert code == 0, err
+    judged = json.loads(out)
+    assert judged["p_yes_judge_edited"] == pytest.approx(1 - judged["p_yes_edited"], abs=1e-5)
+    assert judged["p_yes_judge_baseline"] > judged["p_yes_judge_edited"]
+    assert judged["spent"]["qwen_calls"] == plain["spent"]["qwen_calls"] == 6
+    assert judged["p_yes_best"] == plain["p_yes_best"]
+
+
+def test_edits_in_a_row_share_what_they_load_and_nothing_else(
+    sparks: Sparks, tmp_path: Path
+) -> None:
+    kept = Kept()
+    critic = {"name": "critic.py:Redness"}
+    base = {"video": "source.mp4", "prompt": "red ball jumps", "model": "model", "critic": critic}
+    base["objective"] = {"weights": {"lpips": 0.1, "temporal": 0.1}}
+
+    def run(name: str, kept: Kept | None, **more: Any) -> tuple[list[Any], Prepared]:
+        settings = {**base, "budget": "qwen_calls=2", **more}
+        edit(settings, tmp_path / name, kept=kept, pictures=False)
+        lines = (tmp_path / name / "history.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [row | {"cost": None} for row in rows], prepare(settings, kept=kept)
+
+    alone, _ = run("alone", None)
+    first, one = run("first", kept)
+    again, two = run("again", kept)
+    assert alone == first == again
+    assert (tmp_path / "first/edited.mp4").read_bytes() == (
+        tmp_path / "again/edited.mp4"
+    ).read_bytes()
+    assert two.problem.editor is one.problem.editor
+    assert two.problem.critic is one.problem.critic
+    assert two.problem.conditioning is one.problem.conditioning
+    assert two.problem.objective.distance is one.problem.objective.distance
+    assert two.problem.meter is not one.problem.meter
+
+    other, three = run("other", kept, seed=7)
+    assert other == run("other alone", None, seed=7)[0] != again
+    assert three.problem.editor is one.problem.editor
+    assert three.problem.conditioning is not one.problem.conditioning
+    sharper, four = run("sharper", kept, critic=critic | {"sharpness": 3})
+    assert sharper[0]["p_yes"] != again[0]["p_yes"]
+    assert four.problem.critic is not one.problem.critic
+    weights = Path("model/transformer/diffusion_pytorch_model.safetensors")
+    os.utime(weights, ns=(0, 0))
+    assert run("touched", kept)[1].problem.editor is not one.problem.editor
+
+
+def test_the_latent_terms_can_be_measured_from_where_the_search_starts(
+    sparks: Sparks, tmp_path: Path
+) -> None:
+    totals = {}
+    for anchor in ("source", "init"):
+        more = ["--set", "space.audio_init=zero", "--set", f"objective.anchor={anchor}"]
+        code, _, err = sparks(*options(tmp_path / anchor, *more))
+        assert code == 0, err
+        first = (tmp_path / anchor / "history.jsonl").read_text().splitlines()[0]
+        totals[anchor] = json.loads(first)["losses"]["latent_alpha"]
+    assert totals["init"] == 0 < totals["source"]
 
 
 def _check_history(run: Path, result: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def edit(
         SparksError: something about the input is wrong; nothing has been written.
     """
     report = report or Silent()
-    asked = _check_early(settings)
+    asked = check_settings(settings)
     run = Run(output, asked.prompt or "bundled task")
     with report:
         prepared = prepare(settings, report, kept)
@@ -104,7 +104,7 @@ def prepare(settings: Settings, report: Silent | None = None, kept: Kept | None 
 
 
 def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
-    asked = _check_early(settings)
+    asked = check_settings(settings)
     torch.manual_seed(asked.seed)
     report.stage("loading the editor")
     origin = _editor_recipe(asked)
@@ -153,8 +153,12 @@ def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
     return Prepared(config, clip, problem, _build_solver(config), judge, facts, baseline)
 
 
-def _check_early(settings: Settings) -> Config:
-    """Find mistakes that need no model before one is loaded."""
+def check_settings(settings: Settings) -> Config:
+    """Find mistakes that need no model before one is loaded.
+
+    Raises:
+        SparksError: the first one found.
+    """
     config = Config.resolve(settings)
     Budget.parse(config.budget)
     for table, plugin in (

@@ -1,7 +1,7 @@
 """One meter for every solver: what was spent, and the exact moment to stop."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
@@ -104,14 +104,32 @@ class Meter:
         """
         if self._origin is None:
             self._origin = time.perf_counter()
+        self.check(qwen_calls=qwen_calls, renders=renders)
+        limit = self.budget.wall_clock
+        if limit is not None and self._elapsed() >= limit:
+            raise BudgetExhausted("wall_clock", limit)
+        self.qwen_calls += qwen_calls
+        self.renders += renders
+
+    def check(self, *, qwen_calls: int, renders: int) -> None:
+        """Refuse a batch whose counts would pass a limit, whatever the clock says.
+
+        Raises:
+            BudgetExhausted: a count would pass its limit.
+        """
         limits = self.budget.limits()
         after = {"qwen_calls": self.qwen_calls + qwen_calls, "renders": self.renders + renders}
         for counter, value in after.items():
             if value > limits.get(counter, value):
                 raise BudgetExhausted(counter, limits[counter])
-        if "wall_clock" in limits and self._elapsed() >= limits["wall_clock"]:
-            raise BudgetExhausted("wall_clock", limits["wall_clock"])
-        self.qwen_calls, self.renders = after["qwen_calls"], after["renders"]
+
+    def restore(self, spent: Mapping[str, float]) -> None:
+        """Go on from what `spent` gave, as if no time had passed since."""
+        self.qwen_calls, self.renders = int(spent["qwen_calls"]), int(spent["renders"])
+        self.denoiser_forwards = int(spent["denoiser_forwards"])
+        self.denoiser_backwards = int(spent["denoiser_backwards"])
+        self.wall_clock = spent["wall_clock"]
+        self._origin = time.perf_counter() - self.wall_clock
 
     def finish(self, *, forwards: int, backwards: int) -> None:
         """Close the batch last admitted; the device must have been synchronised."""

@@ -14,25 +14,37 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes `path`'s place only if the block succeeds.
 
     Raises:
-        SparksError: the folder cannot be written.
+        SparksError: the folder cannot be written, or its disk is full.
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
+        with _temporary(path) as temporary:
+            yield temporary
+            _store(temporary)
+            os.replace(temporary, path)
     except OSError as error:
+        reason = error.strerror or error
         raise SparksError(
-            f"cannot write {path}: {error.strerror}; choose another output folder"
+            f"cannot write {path}: {reason}; make room there or choose another output folder"
         ) from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
         yield Path(name)
-        os.chmod(name, 0o644)  # mkstemp makes files only the owner can read
-        os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _store(path: Path) -> None:
+    """Bring what was written to the disk itself, before anything points to it."""
+    os.chmod(path, 0o644)  # mkstemp makes files only the owner can read
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path | str, text: str) -> None:

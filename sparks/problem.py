@@ -1,10 +1,12 @@
 """The one door: the only place where a video is rendered, a critic asked and a loss formed."""
 
 import hashlib
+import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,8 +21,11 @@ from sparks.editors.conditioning import Conditioning
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
+from sparks.memory import OutOfMemory, is_out_of_memory, one_at_a_time, release_memory
 from sparks.objective import Losses, Objective
 from sparks.spaces import Space
+
+log = logging.getLogger("sparks")
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,14 @@ class Evaluation:
 
 
 Observer = Callable[[list[Evaluation]], None]  # told of every batch, frames included
+Guard = Callable[[], None]  # called before anything is rendered for a batch; may raise
+
+
+class Memory(Protocol):
+    """Evaluations of an earlier process; see `sparks.history.Past`."""
+
+    def recall(self, index: int, z: Tensor, seed: int) -> list[Evaluation]:
+        """What is known of candidates `z [B, k]` at positions `index` and on: B or fewer."""
 
 
 class EditProblem:
@@ -126,7 +139,10 @@ class EditProblem:
         self.seed = seed
         self.meter = Meter(budget)
         self.observers: list[Observer] = []
+        self.guards: list[Guard] = []
         self._evaluations = 0
+        self._past: Memory | None = None
+        self._together: int | None = None  # candidates that memory allows at once
         self._references: dict[int, Tensor] = {}
 
     @property
@@ -148,6 +164,18 @@ class EditProblem:
         """How many more candidates the counts allow; None if only time or nothing limits."""
         return self.meter.affordable(self.watch.windows)
 
+    def resume(self, past: Memory, after: int, spent: Mapping[str, float] | None = None) -> None:
+        """Answer from `past` as far as it goes instead of rendering.
+
+        Args:
+            past: what an earlier process evaluated.
+            after: evaluations that are not asked for again, for a solver with a state.
+            spent: what the meter showed after those.
+        """
+        self._past, self._evaluations = past, after
+        if spent is not None:
+            self.meter.restore(spent)
+
     def evaluate(
         self,
         z: Tensor | np.ndarray,
@@ -156,7 +184,9 @@ class EditProblem:
         frames: bool = False,
         seed: int | None = None,
     ) -> list[Evaluation]:
-        """Render, judge and score candidates together.
+        """Render, judge and score candidates together, or recall what a resumed run knows of them.
+
+        What is recalled comes without frames. When memory is short, the batch is rendered in parts.
 
         Args:
             z: `[B, k]`, or `[k]` for one.
@@ -166,7 +196,9 @@ class EditProblem:
 
         Raises:
             BudgetExhausted: the batch would exceed a limit; nothing was spent.
-            SparksError: `z` is of the wrong shape, or the critic has no gradient to give.
+            OutOfMemory: not even one candidate fits.
+            SparksError: `z` is of the wrong shape, the critic has no gradient to give, or a resumed
+                run knows another candidate.
         """
         candidates = self._candidates(z)
         if gradient and not self.critic.differentiable:
@@ -175,19 +207,16 @@ class EditProblem:
                 "choose a solver that needs none, or another critic"
             )
         conditioning = self._under(seed)
-        if self.objective.needs_reference:
-            with self.meter.paused():
-                self._reference(conditioning)
-        progress, batch = self.meter.progress, len(candidates)
-        self.meter.admit(qwen_calls=batch * self.watch.windows, renders=batch)
-        before = (self.editor.forwards, self.editor.backwards)
-        scored = self._score(candidates, conditioning, progress, gradient)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.meter.finish(
-            forwards=self.editor.forwards - before[0], backwards=self.editor.backwards - before[1]
-        )
-        return self._publish(scored, frames)
+        known = self._recall(candidates, conditioning.seed)
+        if len(known) == len(candidates) and not (gradient and any(map(_no_gradient, known))):
+            return self._publish(known, frames)
+        scored = self._spend(candidates, conditioning, gradient)
+        # A batch recorded in part is rendered whole: a smaller one would be rounded differently.
+        known = [
+            replace(old, gradient=new.gradient, frames=new.frames)
+            for old, new in zip(known, scored, strict=False)
+        ]
+        return self._publish(known + scored[len(known) :], frames)
 
     def ask(self, frames: Tensor) -> float:
         """P(yes) of any `frames [T, 3, H, W]` over the first window, outside the budget."""
@@ -214,6 +243,54 @@ class EditProblem:
                 f"z has shape {list(candidates.shape)}; this space needs [B, {self.dim}]"
             )
         return candidates
+
+    def _recall(self, z: Tensor, seed: int) -> list[Evaluation]:
+        if self._past is None:
+            return []
+        # A batch that was refused must be refused again, not compared.
+        self.meter.check(**self._price(len(z)))
+        return self._past.recall(self._evaluations, z, seed)
+
+    def _price(self, batch: int) -> dict[str, int]:
+        return {"qwen_calls": batch * self.watch.windows, "renders": batch}
+
+    def _spend(self, z: Tensor, conditioning: Conditioning, gradient: bool) -> list[Evaluation]:
+        """Render, judge and score on the meter."""
+        self.meter.check(**self._price(len(z)))
+        for guard in self.guards:
+            guard()
+        if self.objective.needs_reference:
+            with self.meter.paused():
+                self._reference(conditioning)
+        progress = self.meter.progress
+        self.meter.admit(**self._price(len(z)))
+        before = (self.editor.forwards, self.editor.backwards)
+        scored = self._score_in_parts(z, conditioning, progress, gradient)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.meter.finish(
+            forwards=self.editor.forwards - before[0], backwards=self.editor.backwards - before[1]
+        )
+        return scored
+
+    def _score_in_parts(
+        self, z: Tensor, conditioning: Conditioning, progress: float, gradient: bool
+    ) -> list[Evaluation]:
+        """All together; when memory is too small for that, in halves from then on."""
+        while True:
+            parts = z.split(self._together or len(z))
+            try:
+                scored = (self._score(part, conditioning, progress, gradient) for part in parts)
+                return [evaluation for part in scored for evaluation in part]
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of `except`, which would keep the failed render's tensors.
+            release_memory()
+            if len(parts[0]) == 1:
+                raise OutOfMemory
+            self._together = len(parts[0]) // 2
+            log.warning("out of memory: from here on %d candidates at a time", self._together)
 
     def _score(
         self, z: Tensor, conditioning: Conditioning, progress: float, gradient: bool
@@ -242,10 +319,10 @@ class EditProblem:
         grads = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
         return [
             Evaluation(
-                index=self._evaluations + row,
+                index=-1,  # known when the batch is whole
                 z=z[row],
-                losses=Losses({name: float(value[row]) for name, value in terms.items()}),
-                p_yes=float(p_yes[row]),
+                losses=Losses({name: _number(value[row]) for name, value in terms.items()}),
+                p_yes=_number(p_yes[row]),
                 seed=conditioning.seed,
                 gradient=grads[row] if gradient else None,
                 frames=seen.detach()[row],
@@ -291,16 +368,22 @@ class EditProblem:
     def _render_apart(
         self, conditioning: Conditioning, controls: Controls, guidance: Guidance
     ) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), one_at_a_time():
             return self.editor.render(
                 conditioning, controls, sampling=self.sampling, guidance=guidance
             )[0]
 
     def _publish(self, scored: list[Evaluation], frames: bool) -> list[Evaluation]:
+        first = self._evaluations
         self._evaluations += len(scored)
+        if scored[-1].cost:  # recalled to the last: the meter shows what it showed then
+            self.meter.restore(scored[-1].cost)
         late = self.meter.late
         cost = {**self.meter.spent(), "peak_memory": peak_memory(self.device)}
-        scored = [replace(evaluation, late=late, cost=cost) for evaluation in scored]
+        scored = [
+            replace(evaluation, index=index, late=late, cost=evaluation.cost or cost)
+            for index, evaluation in enumerate(scored, first)
+        ]
         for observer in list(self.observers):
             observer(scored)
         return scored if frames else [replace(each, frames=None) for each in scored]
@@ -314,6 +397,15 @@ def peak_memory(device: torch.device) -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _no_gradient(evaluation: Evaluation) -> bool:
+    return evaluation.gradient is None
+
+
+def _number(value: Tensor) -> float:
+    """NaN stands for infinities too, so that a history in JSON can say the same."""
+    return float(value) if value.isfinite() else math.nan
 
 
 def _pile_up(term: Tensor) -> None:

@@ -149,22 +149,14 @@ def test_late_and_foreign_evaluations_cannot_win() -> None:
     assert not torch.equal(own, best.frames)
 
 
-def test_a_loss_that_is_not_a_number_ends_the_search_but_never_wins() -> None:
-    outcome = solve(problem(weights=LIGHT), Script(0, 1, float("nan"), 2))
-    assert outcome.stopped_by == "diverged"
-    assert outcome.best.index == 1
-    with pytest.raises(SparksError, match="not finite"):
-        solve(problem(weights=LIGHT), Script(float("nan")))
-
-
-def test_an_interrupted_search_keeps_its_best() -> None:
-    class Impatient(Script):
-        def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
-            super().run(problem, rng)
-            raise KeyboardInterrupt
-
-    outcome = solve(problem(weights=LIGHT), Impatient(0, 1))
-    assert (outcome.stopped_by, outcome.best.index) == ("interrupt", 1)
+def test_losses_that_are_no_number_are_skipped_and_a_few_in_a_row_end_the_search() -> None:
+    nan = float("nan")
+    outcome = solve(problem(weights=LIGHT), Script(0, 1, nan, nan, 2, nan))
+    assert (outcome.stopped_by, outcome.best.index, outcome.skipped) == ("solver", 4, 3)
+    outcome = solve(problem(weights=LIGHT), Script(0, 1, nan, nan, float("inf"), 2))
+    assert (outcome.stopped_by, outcome.best.index, outcome.skipped) == ("diverged", 1, 3)
+    with pytest.raises(SparksError, match="loss of the start is no number"):
+        solve(problem(weights=LIGHT), Script(nan, 0))
 
 
 def test_unknown_schedules_are_refused() -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from sparks.errors import SparksError
 
 MOST_VALUES = 2**30  # float32 numbers in a clip's frames: 4 GiB
-MOST_PIXELS = 2**26  # of one frame: 8192 x 8192
+MOST_PIXELS = 2**25  # of one frame: 7680 x 4320 and a little
 _JITTER = 0.05  # seconds that sound may stray from its timestamps before they are believed
 
 
@@ -152,25 +152,39 @@ def _own_rate(stream: Any) -> Fraction:
     nominal, average = stream.base_rate, stream.average_rate
     if nominal and average and abs(nominal - average) > average / 10:
         nominal = average
-    return Fraction(nominal or average or 25).limit_denominator(1001)
+    # Of a rate that only an odd file has, a near and simple one is as good.
+    return max(Fraction(nominal or average or 25).limit_denominator(1001), Fraction(1, 1001))
 
 
 def _timed(container: Any, stream: Any, period: Fraction) -> Iterator[tuple[Fraction, Any]]:
     """Whole frames with their times in seconds, guessed where the file is silent about them."""
+    decoded = container.decode(stream)
+    if container.format.name == "avi":  # which stores the order of decoding only
+        decoded = _restamped(decoded)
     time = -period
-    for frame in container.decode(stream):
+    for frame in decoded:
         time = time + period if frame.pts is None else _time(frame)
         if not frame.is_corrupt:
             yield time, frame
 
 
+def _restamped(frames: Iterator[Any]) -> Iterator[Any]:
+    origin = None
+    for frame in frames:
+        origin = frame.dts if origin is None else origin
+        frame.pts = None if frame.dts is None else frame.dts - origin
+        yield frame
+
+
 def _on_grid(
     first: tuple[Fraction, Any], rest: Iterator[tuple[Fraction, Any]], fps: Fraction
 ) -> Iterator[Any]:
-    """The frame nearest to each `i / fps` after the first; of two as near, the earlier."""
+    """What is shown at each `i / fps` after the first frame, or comes within half a period."""
     (start, frame), now, index = first, first[0], 0
     for time, following in rest:
-        while start + index / fps <= (now + time) / 2:
+        # Between dense frames the nearest is taken; through a long pause the last one stays.
+        half = min(max(time - now, Fraction(0)), 1 / fps) / 2
+        while start + index / fps <= time - half:
             yield frame
             index += 1
         now, frame = max(now, time), following

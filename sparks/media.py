@@ -79,7 +79,7 @@ def read_clip(
         return frame if size is None else _centre_crop(_fill(frame, size), size)
 
     frames, fps, start = read_frames(path, fps, max_frames, shape)
-    sound, rate = read_sound(path, start, len(frames) / fps)
+    sound, rate = read_sound(path, start, float(len(frames) / fps))
     return Clip(frames, fps, sound, rate).cut(len(frames))
 
 

@@ -3,7 +3,7 @@
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -11,6 +11,19 @@ from sparks.errors import SparksError
 
 REQUIRED = ("transformer", "vae", "audio_vae", "text_encoder", "tokenizer", "connectors")
 OPTIONAL = ("vocoder",)
+
+
+class ModelSource(Protocol):
+    """Where an editor's networks come from."""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a component of this name."""
+
+    def load(self, name: str, **options: Any) -> Any:
+        """The component."""
+
+    def load_frozen(self, name: str, device: torch.device, dtype: torch.dtype) -> Any:
+        """The network in evaluation mode, on the device, without parameter gradients."""
 
 
 class ModelFolder:
@@ -25,7 +38,7 @@ class ModelFolder:
         Raises:
             SparksError: if there is no such model, or a component is missing.
         """
-        self.path = _resolve(model)
+        self.path: Path = _resolve(model)
         self.index: dict[str, Any] = json.loads((self.path / "model_index.json").read_text())
         missing = [name for name in REQUIRED if name not in self]
         if missing:

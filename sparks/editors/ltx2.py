@@ -1,5 +1,6 @@
 """Retake with LTX-2 as a differentiable function of its audio latent and text residual."""
 
+import math
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,15 @@ from sparks.editors.conditioning import (
     unpack_audio,
     unpack_video,
 )
+from sparks.editors.decoding import (
+    BYTES_PER_PIXEL,
+    checkpoint_decoder,
+    decode,
+    prepare_decoder,
+)
 from sparks.editors.guidance import UNGUIDED, Guidance
-from sparks.editors.loading import ModelFolder
+from sparks.editors.levers import Levers
+from sparks.editors.loading import ModelFolder, ModelSource
 from sparks.editors.masking import (
     audio_latent_frames,
     prefix_mask,
@@ -27,10 +35,12 @@ from sparks.editors.masking import (
     video_window_mask,
 )
 from sparks.editors.mel import SAMPLE_RATE, griffin_lim, log_mel
+from sparks.editors.runner import Runner
 from sparks.editors.sampler import Counter, sample
 from sparks.editors.schedule import Sampling
 from sparks.editors.text import TextContexts
 from sparks.errors import SparksError
+from sparks.machine import free_memory
 
 if TYPE_CHECKING:
     from sparks.media import Clip
@@ -45,23 +55,27 @@ class LTX2Editor:
 
     def __init__(
         self,
-        model: str | Path = "pocket",
+        model: str | Path | ModelSource = "pocket",
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        levers: Levers = Levers(),
     ) -> None:
         """Load a model; the text encoder and the vocoder follow when first needed.
 
         Args:
-            model: diffusers-format folder, hub id, or `pocket`.
+            model: diffusers-format folder, hub id, or `pocket`; or where else networks come from.
             device: the GPU if there is one, by default.
             dtype: of weights and latents; bfloat16 on a GPU and float32 elsewhere by default.
+            levers: speed and memory of the denoiser and the decoder.
 
         Raises:
             SparksError: if the model cannot be found, read, or used for Retake.
         """
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-        self.folder = ModelFolder(model)
+        self.folder = ModelFolder(model) if isinstance(model, str | Path) else model
+        self.levers = levers
         self.texts = TextContexts(self.folder, self.device, self.dtype)
         self.transformer = self._load("transformer")
         self.vae = self._load("vae")
@@ -70,6 +84,8 @@ class LTX2Editor:
             raise SparksError(
                 f"model {str(model)!r} has a noise-conditioned video decoder; use 2.x"
             )
+        self.runner = Runner(self.transformer, levers)
+        prepare_decoder(self.vae, levers)
         self.counter = Counter()
 
     @property
@@ -182,10 +198,10 @@ class LTX2Editor:
             SparksError: if the controls are not of this conditioning's shapes.
         """
         _check_controls(conditioning, controls)
-        self._set_checkpointing(sampling.checkpointing)
+        self._set_checkpointing(conditioning, controls.batch, sampling)
         with torch.set_grad_enabled(gradient):
             tokens, _ = sample(
-                self.transformer,
+                self.runner,
                 conditioning,
                 controls,
                 sampling=sampling,
@@ -199,7 +215,7 @@ class LTX2Editor:
         """Frames `[B, T, 3, H, W]` in [0, 1] of normalised latents `[B, C, F, H', W']`."""
         mean, std = self._video_statistics()
         latent = latent / self.vae.config.scaling_factor * std + mean
-        pixels = self.vae.decode(latent.to(self.dtype), return_dict=False)[0]
+        pixels = decode(self.vae, latent.to(self.dtype), self.levers)
         return ((pixels.float() + 1) / 2).clamp(0, 1).transpose(1, 2)
 
     @torch.no_grad()
@@ -220,7 +236,7 @@ class LTX2Editor:
         )
         conditioning = replace(conditioning, video_mask=torch.zeros_like(conditioning.video_mask))
         _, tokens = sample(
-            self.transformer,
+            self.runner,
             conditioning,
             self.start(conditioning),
             sampling=sampling,
@@ -255,11 +271,18 @@ class LTX2Editor:
     def _load(self, name: str) -> Any:
         return self.folder.load_frozen(name, self.device, self.dtype)
 
-    def _set_checkpointing(self, wanted: bool) -> None:
-        for network in (self.transformer, self.vae):
-            if wanted != network.is_gradient_checkpointing:
-                switch = "enable" if wanted else "disable"
-                getattr(network, f"{switch}_gradient_checkpointing")()
+    def _set_checkpointing(
+        self, conditioning: Conditioning, batch: int, sampling: Sampling
+    ) -> None:
+        tokens = batch * conditioning.video_latent.shape[1]
+        steps = min(sampling.grad_steps, len(sampling.sigmas) - 1)
+        self.runner.checkpoint(sampling.checkpointing, steps, tokens)
+        wanted = self.levers.decoder_checkpointing
+        if wanted is None:
+            pixels = batch * conditioning.num_frames * math.prod(conditioning.latent_shape[1:])
+            needed = pixels * self.spatial_multiple**2 * BYTES_PER_PIXEL
+            wanted = sampling.checkpointing and needed > free_memory(self.device) / 2
+        checkpoint_decoder(self.vae.decoder, wanted)
 
     def _check_size(self, clip: "Clip") -> int:
         frames, _, height, width = clip.frames.shape

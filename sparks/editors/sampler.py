@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparks.editors.conditioning import Conditioning, pack_audio
 from sparks.editors.guidance import PASSES, UNGUIDED, Guidance, ModalityGuidance, combine
+from sparks.editors.runner import Pair, Runner
 from sparks.editors.schedule import Sampling
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from sparks.controls import Controls
 
-Pair = tuple[Tensor, Tensor]  # one tensor for the video, one for the audio
 StepListener = Callable[[int, Tensor, Tensor], None]
 
 
@@ -30,7 +30,7 @@ class Counter:
 
 
 def sample(
-    transformer: "LTX2VideoTransformer3DModel",
+    transformer: "LTX2VideoTransformer3DModel | Runner",
     conditioning: Conditioning,
     controls: "Controls",
     *,
@@ -46,7 +46,7 @@ def sample(
     guides it, restores the kept tokens, and moves x by (x - x0) / s * (s' - s).
 
     Args:
-        transformer: frozen denoiser; its device and dtype are used.
+        transformer: frozen denoiser, as it is or under a `Runner`'s levers.
         conditioning: shared by the whole batch.
         controls: alpha `[B, Ca, L, M]`, delta_v `[B, T, Dv]`.
         sampling: the schedule and the extent of the graph.
@@ -82,14 +82,15 @@ class Denoiser:
 
     def __init__(
         self,
-        transformer: "LTX2VideoTransformer3DModel",
+        transformer: "LTX2VideoTransformer3DModel | Runner",
         conditioning: Conditioning,
         controls: "Controls",
         sampling: Sampling,
         guidance: Guidance = UNGUIDED,
         counter: Counter | None = None,
     ) -> None:
-        self.transformer = transformer
+        self.runner = transformer if isinstance(transformer, Runner) else Runner(transformer)
+        self.transformer = transformer = self.runner.transformer
         self.conditioning = conditioning
         self.sampling = sampling
         self.guidance = guidance
@@ -97,6 +98,7 @@ class Denoiser:
         self.batch = controls.alpha.shape[0]
         self.dtype, self.device = transformer.dtype, transformer.device
         self.masks = (self._place(conditioning.video_mask), self._place(conditioning.audio_mask))
+        self.levels = self.runner.bind(self.masks)
         self.live = (bool(self.masks[0].any()), bool(self.masks[1].any()))
         settings = zip((guidance.video, guidance.audio), self.live, strict=True)
         self.effective = [chosen if live else ModalityGuidance() for chosen, live in settings]
@@ -148,10 +150,10 @@ class Denoiser:
         texts = self.negative if name == "uncond" else self.positive
         scale = self.transformer.config.timestep_scale_multiplier
         video_time, audio_time = (
-            (mask[..., 0] * sigma * scale).expand(self.batch, -1) for mask in self.masks
+            (level[..., 0] * sigma * scale).expand(self.batch, -1) for level in self.levels
         )
         video_sigma, audio_sigma = (self._announced(live, sigma * scale) for live in self.live)
-        video, audio = self.transformer(
+        video, audio = self.runner(
             hidden_states=states[0],
             audio_hidden_states=states[1],
             encoder_hidden_states=texts[0],
@@ -160,7 +162,6 @@ class Denoiser:
             audio_timestep=audio_time,
             sigma=video_sigma,
             audio_sigma=audio_sigma,
-            return_dict=False,
             **self.arguments,
             **self._variation(name),
         )
@@ -184,20 +185,16 @@ class Denoiser:
     def _constant_arguments(self) -> dict[str, Any]:
         frames, height, width = self.conditioning.latent_shape
         length, fps = self.clean[1].shape[1], self.conditioning.fps
-        model = self.transformer
-        video = model.rope.prepare_video_coords(
-            self.batch, frames, height, width, self.device, fps=fps
-        )
+        shape, dtype = self.conditioning.latent_shape, self.sampling.coords_dtype
         return {
             "num_frames": frames,
             "height": height,
             "width": width,
             "fps": fps,
             "audio_num_frames": length,
-            "video_coords": video.to(getattr(torch, self.sampling.coords_dtype)),
-            "audio_coords": model.audio_rope.prepare_audio_coords(self.batch, length, self.device),
+            **self.runner.positions(self.batch, shape, length, fps, dtype),
             # LTX-2.3 modulates audio-video attention by the other modality's noise level.
-            "use_cross_timestep": bool(model.config.cross_attn_mod),
+            "use_cross_timestep": bool(self.transformer.config.cross_attn_mod),
         }
 
     def _announced(self, live: bool, timestep: float) -> Tensor:

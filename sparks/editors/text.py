@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparks.editors.loading import ModelFolder
+from sparks.editors.loading import ModelSource
 from sparks.errors import SparksError
 
 _MAX_LENGTH = 1024  # of LTX-2; shorter where the tokenizer says so
@@ -15,7 +15,7 @@ _LISTED_WORDS = 300
 class TextContexts:
     """Encodes prompts, remembers the results, and holds the encoder only in between."""
 
-    def __init__(self, folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: ModelSource, device: torch.device, dtype: torch.dtype) -> None:
         self.folder, self.device, self.dtype = folder, device, dtype
         self.tokenizer = folder.load("tokenizer", padding_side="left")
         self.length = min(self.tokenizer.model_max_length, _MAX_LENGTH)

@@ -13,6 +13,7 @@ from torch import Tensor
 from sparks.controls import Controls
 from sparks.editors import Editor, Guidance, LTX2Editor, ModalityGuidance, Sampling
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.levers import Levers
 from sparks.editors.sampler import Denoiser, sample
 from sparks.errors import SparksError
 from sparks.media import Clip
@@ -160,6 +161,9 @@ def controls_gradient(
 
 def test_checkpointing_changes_nothing(editor: LTX2Editor, conditioning: Conditioning) -> None:
     mixed = replace(FULL, audio=replace(STRONG, stg_scale=0))
+    editor = LTX2Editor(
+        editor.folder.path, "cpu", levers=Levers(keep_blocks=0, decoder_checkpointing=True)
+    )
     plain = controls_gradient(editor, conditioning, SHORT, mixed)
     saved = controls_gradient(editor, conditioning, replace(SHORT, checkpointing=True), mixed)
     editor.render(conditioning, editor.start(conditioning), sampling=SHORT)

@@ -1,0 +1,33 @@
+"""What a device is and how much memory it has."""
+
+import os
+
+import torch
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that could be allocated now: on the GPU, or of the machine's own memory."""
+    if device.type == "cuda":
+        # What torch holds without using it can be used again.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + idle)
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux
+        return total_memory(device)
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of the GPU's memory, or of the machine's own."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{device.type} with {os.cpu_count()} cores"

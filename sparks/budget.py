@@ -58,7 +58,9 @@ class Budget:
 
     def __str__(self) -> str:
         units = {"wall_clock": "s"}
-        return ",".join(f"{name}={v:g}{units.get(name, '')}" for name, v in self.limits().items())
+        return ",".join(
+            f"{name}={v:.15g}{units.get(name, '')}" for name, v in self.limits().items()
+        )
 
 
 COUNTERS = tuple(field.name for field in fields(Budget))

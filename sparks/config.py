@@ -203,7 +203,14 @@ def _combined(below: Any, value: Any) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars: 5e-3 is a number, yes and no are words."""
+    """YAML 1.2 scalars: 5e-3 is a number, yes and no are words. No aliases: a few lines of them
+    can stand for more values than memory holds, or for one that contains itself."""
+
+    def compose_node(self, *where: Any) -> Any:
+        """The next value."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias; write the value again instead")
+        return super().compose_node(*where)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -218,6 +225,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _parse(text: str) -> Any:
+    """The value that `text` writes.
+
+    Raises:
+        ValueError: it is no YAML, or has a date or number that does not exist.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except Exception as error:  # explicit tags, dates and depth make PyYAML fail in many ways
+        raise ValueError(" ".join(str(error).split())) from None
+
+
 def read_settings(source: str | Path) -> Settings:
     """Settings of a YAML file, or of a preset by its name.
 
@@ -226,12 +245,12 @@ def read_settings(source: str | Path) -> Settings:
     """
     path = _preset(str(source)) or Path(source)
     try:
-        settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        settings = _parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(presets())
         raise SparksError(f"no settings at {source}; give a YAML file or one of {names}") from error
-    except yaml.YAMLError as error:
-        raise SparksError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise SparksError(f"{source} is not valid YAML: {error}") from error
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -264,8 +283,8 @@ def assignments(pairs: Iterable[str]) -> Settings:
                 f"--set {pair!r} is no assignment; write key=value, e.g. solver.lr=0.01"
             )
         try:
-            value = yaml.load(text, _Loader)
-        except yaml.YAMLError as error:
+            value = _parse(text)
+        except ValueError as error:
             raise SparksError(f"--set {pair!r}: {text!r} is not valid YAML; quote it") from error
         for part in reversed(key.split(".")):
             value = {part: value}
@@ -299,6 +318,7 @@ def construct(kind: str, factory: Callable[..., Any], options: Settings, **given
 
 def _typed(kind: str, factory: Callable[..., Any], name: str, value: Any) -> Any:
     """`value` as the annotation of the plugin's parameter wants it, where there is one."""
+    factory = getattr(factory, "func", factory)  # a variant is a partial
     try:
         hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
         adapter = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))

@@ -57,7 +57,15 @@ def load_controls(path: str | Path) -> Controls:
     Raises:
         SparksError: there is no such file, or it holds something else.
     """
-    return Controls(**_read(path)[0])
+    tensors = _read(path)[0]
+    forms = {name: value.ndim for name, value in tensors.items() if value.is_floating_point()}
+    whole = all(bool(value.isfinite().all()) for value in tensors.values())
+    if forms != {"alpha": 4, "delta_v": 3} or len({len(each) for each in tensors.values()}) > 1:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items())
+        raise SparksError(f"{path} holds {shapes or 'nothing'}, which are no controls")
+    if not whole:
+        raise SparksError(f"{path} holds values that are no number; use another run's controls")
+    return Controls(**tensors)
 
 
 def controls_metadata(path: str | Path) -> dict[str, str]:

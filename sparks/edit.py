@@ -1,10 +1,12 @@
 """One edit from settings to a run directory: what `sparks solve` does."""
 
+import contextlib
 import functools
 import hashlib
 import json
+import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +17,15 @@ from torch import Tensor
 
 from sparks import registry
 from sparks.budget import Budget
-from sparks.config import Config, CriticSettings, Settings, construct, merge, recommended
+from sparks.config import (
+    Config,
+    CriticSettings,
+    Settings,
+    construct,
+    merge,
+    read_settings,
+    recommended,
+)
 from sparks.controls import Controls
 from sparks.critics.base import Critic
 from sparks.decoding import check_video
@@ -30,6 +40,8 @@ from sparks.quiet import quiet_libraries
 from sparks.runs import Run
 from sparks.solve import Outcome, Solver, solve
 from sparks.spaces import Space
+
+log = logging.getLogger("sparks")
 
 FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
 # Settings that an encoded clip, and its prompt-only render at full guidance, depend on.
@@ -72,7 +84,7 @@ def edit(
     Returns:
         `run_dir`, `solver`, `space`, `seed`, `p_yes_baseline`, `p_yes_best`, `p_yes_edited`,
         `p_yes_judge_baseline` and `p_yes_judge_edited` (None without a judge), `losses` of the
-        best by term, `spent`, `stopped_by`.
+        best by term, `spent`, `skipped` (evaluations that were no number), `stopped_by`.
 
     Raises:
         SparksError: something about the input is wrong; nothing has been written.
@@ -82,15 +94,68 @@ def edit(
     run = Run(output, asked.prompt or "bundled task")
     with report:
         prepared = prepare(settings, report, kept)
-        problem, config = prepared.problem, prepared.config
-        run.begin(config.dump(), prepared.facts, str(problem.device))
-        if problem.objective.needs_reference:
-            report.stage("rendering the baseline")
-            _ = problem.baseline
-        report.search(problem)
-        listeners = (run.record, report.evaluated)
-        outcome = solve(problem, prepared.solver, seed=config.seed, listeners=listeners)
-        return _conclude(run, prepared, outcome, report, pictures)
+        with _open(run):
+            run.begin(prepared.config.dump(), prepared.facts, str(prepared.problem.device))
+            return _search(run, prepared, report, pictures)
+
+
+def go_on(folder: Path, report: Silent | None = None) -> Settings:
+    """Go on with a run from its last evaluation; a finished one is left alone.
+
+    Args:
+        folder: of a run that `edit` began.
+        report: where progress is shown.
+
+    Returns:
+        The result, as of `edit`.
+
+    Raises:
+        SparksError: there is no run, another process is at it, or what it edits has changed.
+    """
+    report = report or Silent()
+    run = Run(folder, begun=True)
+    with contextlib.closing(run):
+        if run.result is not None:
+            log.warning("run %s is finished; there is nothing left to do", folder)
+            return run.result
+        settings = read_settings(folder / "config.yaml")
+        with report:
+            with contextlib.chdir(run.home):
+                prepared = prepare(settings, report)
+            run.check(prepared.facts, str(prepared.problem.device))
+            with _open(run):
+                return _search(run, prepared, report)
+
+
+@contextlib.contextmanager
+def _open(run: Run) -> Iterator[None]:
+    """Close the run in the end, and say how to go on with it if that was not its own."""
+    try:
+        with contextlib.closing(run):
+            yield
+    except BaseException:
+        if run.journal is not None and run.journal.rows:
+            log.warning(
+                "%d evaluations are kept; go on with: sparks solve --resume %s",
+                *(len(run.journal.rows), run.folder),
+            )
+        raise
+
+
+def _search(run: Run, prepared: Prepared, report: Silent, pictures: bool = True) -> Settings:
+    problem = prepared.problem
+    if problem.objective.needs_reference:
+        report.stage("rendering the baseline")
+        _ = problem.baseline
+    report.search(problem)
+    outcome = solve(
+        problem,
+        prepared.solver,
+        seed=prepared.config.seed,
+        listeners=(report.evaluated,),
+        journal=run.journal,
+    )
+    return _conclude(run, prepared, outcome, report, pictures)
 
 
 def prepare(settings: Settings, report: Silent | None = None, kept: Kept | None = None) -> Prepared:
@@ -363,6 +428,7 @@ def _conclude(
         "p_yes_judge_edited": _judged(prepared, edited),
         "losses": dict(outcome.best.losses.terms),
         "spent": problem.meter.spent(),
+        "skipped": outcome.skipped,
         "stopped_by": outcome.stopped_by,
     }
     recipe = {

@@ -119,7 +119,8 @@ class Panel(Silent):
         """One candidate was scored."""
         if self.problem is None:
             return
-        self.start = self.start or evaluation
+        if evaluation.index == 0:  # a search that goes on has its start behind it
+            self.start = evaluation
         self.bar.update(
             self.task,
             completed=self.problem.meter.progress,
@@ -139,12 +140,13 @@ class Panel(Silent):
         return Group(*(part for part in (*parts, self.table) if part is not None))
 
 
-def _table(start: Evaluation, now: Evaluation, best: Evaluation) -> Any:
+def _table(start: Evaluation | None, now: Evaluation, best: Evaluation) -> Any:
     """Terms downwards, so that it fits any terminal whatever an objective adds."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    shown = {"start": start, "now": now, f"best ({best.index + 1})": best}
+    shown = {} if start is None else {"start": start}
+    shown |= {"now": now, f"best ({best.index + 1})": best}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(no_wrap=True)
     for title in shown:
@@ -178,8 +180,9 @@ def reporter() -> Silent:
 
 _ENDS = {
     "patience": "nothing better came for a while",
-    "diverged": "the loss was no number any more",
-    "interrupt": "it was interrupted",
+    "diverged": "the loss was no number a few times in a row; try a smaller step or dtype=float32",
+    "interrupt": "it was interrupted; sparks solve --resume goes on",
+    "memory": "memory was too small; with more of it, sparks solve --resume goes on",
     "solver": "the solver had nothing left to try",
 }
 _FILES = {

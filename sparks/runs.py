@@ -2,17 +2,20 @@
 
 config.yaml         resolved settings, from which the run can be repeated
 run.json            seeds and source; versions and machine under `cost`
-history.jsonl       one row per evaluation; clock and machine under `cost`
+history.jsonl       one row per evaluation; clock and machine under `cost`; see `sparks.journal`
 best.safetensors    best controls, with metadata
 baseline.mp4  edited.mp4  side_by_side.mp4  contact_sheet.png  curve.png
 result.json         what `sparks solve --json` prints
 """
 
+import contextlib
 import json
+import logging
+import math
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,55 +24,99 @@ from typing import Any
 from sparks.controls import Controls, save_controls
 from sparks.errors import SparksError
 from sparks.files import replacing, write_text
+from sparks.history import Row
+from sparks.journal import Journal
 from sparks.media import Clip, contact_sheet, side_by_side, write_clip
-from sparks.problem import Evaluation
 
+log = logging.getLogger("sparks")
+
+STOPPED_FROM_OUTSIDE = ("interrupt", "memory")  # such a search can go on
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "numpy")
 
 
 class Run:
-    """One run directory; nothing is written before `begin`.
+    """One run directory, new or begun by an earlier process; nothing is written before `begin`.
+
+    Attributes:
+        journal: of its search; None before `begin`.
 
     Args:
         folder: the directory itself; `runs/<time>-<name>` if None.
         name: of the edit, for the default folder.
+        begun: it was begun before, to go on with.
 
     Raises:
-        SparksError: the folder holds files already, or cannot be written.
+        SparksError: a new folder holds files already or cannot be written; one to go on with holds
+            no run, or another process is at it.
     """
 
-    def __init__(self, folder: Path | None = None, name: str = "edit") -> None:
+    def __init__(
+        self, folder: Path | None = None, name: str = "edit", *, begun: bool = False
+    ) -> None:
         self.folder = folder or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{_slug(name)}"
-        self.rows: list[dict[str, Any]] = []
-        _check_free(self.folder)
+        self.journal: Journal | None = None
+        if begun:
+            self._reopen()
+        else:
+            _check_free(self.folder)
 
     def begin(self, config: str, facts: Mapping[str, Any], device: str) -> None:
         """Write what is known before the search: settings, seeds, source, versions."""
-        write_text(self.folder / "config.yaml", config)
-        machine = {
-            "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "device": device,
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "versions": {name: _version(name) for name in _PACKAGES},
-        }
-        self._write_json("run.json", {**facts, "cost": machine})
+        self._write_json("run.json", {**facts, "cost": _machine(device)})
+        self.journal = Journal(self.folder)
+        write_text(self.folder / "config.yaml", config)  # the last: with it, the run has begun
 
-    def record(self, evaluation: Evaluation, best: Evaluation) -> None:
-        """Append one row to the history."""
-        row = {
-            "index": evaluation.index,
-            "seed": evaluation.seed,
-            "z_sha256": evaluation.z_sha256,
-            "losses": dict(evaluation.losses.terms),
-            "total": evaluation.total,
-            "p_yes": evaluation.p_yes,
-            "best": evaluation is best,
-            "cost": dict(evaluation.cost),
-        }
-        self.rows.append(row)
-        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What `finish` wrote, if the search is over; it can go on after a stop from outside."""
+        path = self.folder / "result.json"
+        if not path.is_file():
+            return None
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return None if result["stopped_by"] in STOPPED_FROM_OUTSIDE else result
+
+    @property
+    def home(self) -> Path:
+        """Where the command was started, from which paths in `config.yaml` are read."""
+        home = Path(self._read_json("run.json")["cost"].get("folder", ""))
+        return home if home.is_dir() else Path()
+
+    def check(self, facts: Mapping[str, Any], device: str) -> None:
+        """Compare what is edited now with what was; say if other software or hardware does it.
+
+        Raises:
+            SparksError: source, prompt or seeds are others.
+        """
+        known = self._read_json("run.json")
+        for key, now in json.loads(json.dumps(facts)).items():
+            if known.get(key, now) != now:
+                raise SparksError(
+                    f"{key} of run {self.folder} was {known[key]}, now it is {now}; "
+                    "bring it back, or start a new run"
+                )
+        now, before = _machine(device), known["cost"]
+        for key in ("device", "versions"):
+            if before[key] != now[key]:
+                log.warning(
+                    "%s of run %s: %s before, %s now; what follows may differ from one process's",
+                    *(key, self.folder, before[key], now[key]),
+                )
+
+    def close(self) -> None:
+        """Let other processes at it."""
+        if self.journal is not None:
+            self.journal.close()
+
+    def _reopen(self) -> None:
+        if not (self.folder / "config.yaml").is_file():
+            raise SparksError(
+                f"no run at {self.folder} to go on with; name a folder with a config.yaml, or "
+                "start one without --resume"
+            )
+        self.journal = Journal(self.folder)
+        for path in self.folder.glob(".*-*"):  # being written when the process ended
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def save_best(self, controls: Controls, metadata: Mapping[str, Any]) -> None:
         """Write the best controls; metadata values other than text are stored as JSON."""
@@ -93,21 +140,24 @@ class Run:
 
     def finish(self, result: Mapping[str, Any], pictures: bool = True) -> None:
         """Write the curve, with `pictures`, and the result."""
+        assert self.journal is not None  # there is no result before `begin`
         if pictures:
-            self._draw_curve()
+            self._draw_curve(self.journal.rows)
         self._write_json("result.json", result)
+        if self.result is not None:
+            self.journal.finish()
 
-    def _draw_curve(self) -> None:
+    def _draw_curve(self, rows: Sequence[Row]) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
         figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
         loss = figure.subplots()
         answer = loss.twinx()
-        steps = [row["index"] for row in self.rows]
-        loss.plot(steps, [row["total"] for row in self.rows], color="tab:blue", label="total loss")
-        answer.plot(steps, [row["p_yes"] for row in self.rows], color="tab:orange", label="P(yes)")
-        best = [row for row in self.rows if row["best"]][-1:]
+        steps = [row["index"] for row in rows]
+        loss.plot(steps, _column(rows, "total"), color="tab:blue", label="total loss")
+        answer.plot(steps, _column(rows, "p_yes"), color="tab:orange", label="P(yes)")
+        best = [row for row in rows if row["best"]][-1:]
         loss.plot([r["index"] for r in best], [r["total"] for r in best], "o", color="tab:blue")
         loss.set(xlabel="evaluation", ylabel="total loss")
         answer.set(ylabel="P(yes)", ylim=(0, 1))
@@ -116,8 +166,32 @@ class Run:
         with replacing(self.folder / "curve.png") as temporary:
             figure.savefig(temporary, format="png")
 
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SparksError(f"cannot read {path} ({error}); start a new run") from error
+        return content
+
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_text(self.folder / name, json.dumps(content, indent=2) + "\n")
+
+
+def _machine(device: str) -> dict[str, Any]:
+    return {
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "folder": str(Path.cwd()),
+        "device": device,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _column(rows: Sequence[Row], key: str) -> list[float]:
+    """Numbers to draw, with gaps where there was none."""
+    return [math.nan if row[key] is None else row[key] for row in rows]
 
 
 def _check_free(folder: Path) -> None:

@@ -46,6 +46,7 @@ KEYS = {
     "p_yes_judge_edited",
     "losses",
     "spent",
+    "skipped",
     "stopped_by",
 }
 SPENT = ["qwen_calls", "renders", "denoiser_forwards", "denoiser_backwards", "wall_clock"]

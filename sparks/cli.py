@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,6 +11,8 @@ import typer
 
 from sparks.errors import SparksError
 from sparks.pocket.cli import app as pocket
+
+INTERRUPTED = 130  # exit code, as shells have it
 
 app = typer.Typer(
     help="Make a video do what its prompt asks, by tuning a frozen audio-video editor.",
@@ -55,6 +58,10 @@ def solve(
         Path | None,
         typer.Option(help="Run directory, new or empty."),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with this run directory, and nothing else."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Edit VIDEO so that it shows what the prompt says.
@@ -62,6 +69,9 @@ def solve(
     The clip is brought to the shape the model is run with: filled and
     centre-cropped to clip.size, the nearest frames in time at clip.fps, and of
     those the first clip.num_frames, with their sound.
+
+    Ctrl-C finishes the running evaluation and renders the best so far (exit
+    code 130); a second one stops at once. --resume goes on after either.
     """
     options = {
         "video": None if video is None else str(video),
@@ -80,17 +90,28 @@ def solve(
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.config import layers
-        from sparks.edit import edit
+        from sparks.edit import edit, go_on
         from sparks.progress import reporter, summary
 
-        result = edit(layers(config or [], options, set_ or []), output, reporter())
+        settings = layers(config or [], options, set_ or [])
+        if resume is None:
+            result = edit(settings, output, reporter())
+        elif settings or output is not None:
+            raise SparksError(f"{resume} goes on with its own settings; give --resume alone")
+        else:
+            result = go_on(resume, reporter())
     typer.echo(json.dumps(result) if json_ else summary(result))
+    if result["stopped_by"] == "interrupt":
+        raise typer.Exit(INTERRUPTED)
 
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line and exit code 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except SparksError as error:
         _refuse(str(error))
     except typer.TyperException as error:  # an option or command that does not exist, and so on

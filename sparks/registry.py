@@ -1,14 +1,17 @@
 """Solvers, critics, editors and spaces by name.
 
 A name comes from a decorator, from an installed package's entry point (`sparks.solvers` and so
-on), or spells out where to look: `package.module:Name` or `path/to/file.py:Name`.
+on), or spells out where to look: `package.module:Name` or `path/to/file.py:Name`. `NAME/VARIANT`
+is the plugin NAME with the option `variant`.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 import zlib
 from collections.abc import Callable
@@ -57,10 +60,20 @@ class Registry:
         """The class or factory called `name`, or found at `module:Name` or `file.py:Name`.
 
         Raises:
-            SparksError: an unknown name, one that two packages claim, or a failing import.
+            SparksError: an unknown name, one that two packages claim, a failing import, or a
+                variant of what has none.
         """
         if ":" in name:
             return self._import(name, name)
+        plain, _, variant = name.partition("/")
+        factory = self._find(plain)
+        if not variant:
+            return factory
+        if "variant" not in inspect.signature(factory).parameters:
+            raise SparksError(f"{plain!r} in {self.kind} has no variants; leave out /{variant}")
+        return functools.partial(factory, variant=variant)
+
+    def _find(self, name: str) -> Factory:
         providers = self._providers(name)
         self._only_one(name, providers)
         if name in self._local:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sparks.config import construct
 from sparks.errors import SparksError
 from sparks.registry import Registry, critics, editors, solvers, spaces
 
@@ -36,6 +37,26 @@ def test_a_decorated_class_is_found() -> None:
     assert registry.get("hill") is Hill
     assert "hill" in registry.names()
     assert "this program" in registry.origin("hill")
+
+
+def test_a_variant_is_an_option() -> None:
+    registry = Registry("solvers")
+
+    @registry.register("hill")
+    class Hill:
+        def __init__(self, *, variant: str = "steep", step: float = 1) -> None:
+            self.variant, self.step = variant, step
+
+    registry.register("plain")(lambda: None)
+    assert registry.get("hill/flat")().variant == "flat"
+    made = construct("solver", registry.get("hill/flat"), {"step": "2"})
+    assert (made.variant, made.step) == ("flat", 2.0)
+    with pytest.raises(SparksError, match="step='big'"):
+        construct("solver", registry.get("hill/flat"), {"step": "big"})
+    with pytest.raises(SparksError, match="no solvers named 'hole'"):
+        registry.get("hole/deep")
+    with pytest.raises(SparksError, match="'plain' in solvers has no variants"):
+        registry.get("plain/odd")
 
 
 def test_a_taken_name_names_both_sides() -> None:

@@ -1,0 +1,72 @@
+"""The baselines that any search must beat: random candidates, and the start under other noise."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparks.errors import SparksError
+from sparks.problem import EditProblem
+from sparks.solvers import LOW_DIMENSIONAL
+
+
+class RandomSearch:
+    """Candidates from a Gaussian around the start, in batches.
+
+    Args:
+        batch: candidates rendered together.
+        sigma: standard deviation of each coordinate, in the space's unit.
+
+    Raises:
+        SparksError: a number out of range.
+    """
+
+    default_space = LOW_DIMENSIONAL
+
+    def __init__(self, *, batch: int = 8, sigma: float = 0.5) -> None:
+        check_population(batch, sigma)
+        self.batch, self.sigma = batch, sigma
+
+    def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
+        """The start, then draws until the budget is spent to the last call."""
+        problem.evaluate(torch.zeros(problem.dim))
+        while True:
+            size = fitting(problem, self.batch)
+            problem.evaluate(self.sigma * draw(rng, size, problem.dim))
+
+
+class BestOfSeeds:
+    """The start under other noise, again and again: what luck alone finds."""
+
+    varies_noise = True
+
+    def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
+        """The start under the search's own noise first."""
+        start = torch.zeros(problem.dim)
+        problem.evaluate(start)
+        while True:
+            problem.evaluate(start, seed=int(rng.integers(2**31)))
+
+
+def fitting(problem: EditProblem, batch: int) -> int:
+    """As much of a batch as the counts allow; 1 at least, for the problem to refuse."""
+    left = problem.affordable()
+    return batch if left is None else max(1, min(batch, left))
+
+
+def draw(rng: np.random.Generator, count: int, dim: int) -> Tensor:
+    """Standard normal candidates `[count, dim]`."""
+    return torch.from_numpy(rng.standard_normal((count, dim), dtype=np.float32))
+
+
+def check_population(batch: int, sigma: float) -> None:
+    """Refuse numbers that make no population.
+
+    Raises:
+        SparksError: fewer than one candidate, or a deviation that is not positive.
+    """
+    if batch < 1:
+        raise SparksError(f"batch is {batch}; give at least 1")
+    if not 0 < sigma < math.inf:
+        raise SparksError(f"sigma is {sigma}; it must be positive")

@@ -49,7 +49,7 @@ class QwenCritic:
     weights are frozen.
 
     Args:
-        model: a folder written by `save_pretrained`, or a hub id.
+        model: a folder written by `save_pretrained`, a hub id, or a network and its tokenizer.
         num_frames: frames per question; made even, and no more than the video has.
         sampling: which frames, one of `sampling.MODES`.
         size: (height, width) shown to the model; None keeps the frames' own, rounded to patches.
@@ -66,7 +66,7 @@ class QwenCritic:
 
     def __init__(
         self,
-        model: str | PathLike[str],
+        model: str | PathLike[str] | tuple[Any, Any],
         *,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "float32",
@@ -82,13 +82,7 @@ class QwenCritic:
             raise SparksError(
                 f"unknown frame sampling {sampling!r}; choose one of {', '.join(MODES)}"
             )
-        self.model, self.tokenizer = load_parts(
-            str(model),
-            "qwen2_5_vl",
-            "Qwen/Qwen2.5-VL-3B-Instruct",
-            Qwen2_5_VLForConditionalGeneration={"dtype": dtype},
-            AutoTokenizer={},
-        )
+        self.model, self.tokenizer = model if isinstance(model, tuple) else _load(model, dtype)
         self.model.to(device).eval().requires_grad_(False)
         vision = self.model.config.vision_config
         self.preprocess = Preprocess(
@@ -132,3 +126,13 @@ class QwenCritic:
             inputs = question_inputs(self.tokenizer, self.model.config, [text], grid, seconds)
             self._inputs[key] = {k: v.to(self.model.device) for k, v in inputs.items()}
         return self._inputs[key]
+
+
+def _load(model: str | PathLike[str], dtype: str | torch.dtype) -> list[Any]:
+    return load_parts(
+        str(model),
+        "qwen2_5_vl",
+        "Qwen/Qwen2.5-VL-3B-Instruct",
+        Qwen2_5_VLForConditionalGeneration={"dtype": dtype},
+        AutoTokenizer={},
+    )

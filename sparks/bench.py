@@ -1,0 +1,59 @@
+"""`sparks bench`: any settings over a list of tasks, measured; and what it shares with `ablate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sparks.ablate import plan_ablation
+from sparks.cells import Plan, Spread, in_processes, load_plan, run_cells
+from sparks.config import Config, Settings, merge
+from sparks.edit import check_settings
+from sparks.results import write_results
+from sparks.tasks import Task
+
+
+def plan_bench(base: Settings, tasks: Sequence[Task], *, seeds: int = 1) -> Plan:
+    """Every task and seed under the same settings."""
+    solver = Config.resolve(base).solver.name
+    return plan_ablation(f"sparks bench: {solver}", base, {solver: {}}, tasks, seeds=seeds)
+
+
+def run_experiment(
+    output: Path, plan: Plan | None = None, *, jobs: int = 1, spread: Spread | None = None
+) -> str:
+    """Run what is not finished and write tables and page; the Markdown.
+
+    Args:
+        output: the folder; without a plan, one that has its own and is gone on with.
+        plan: added to what the folder has planned.
+        jobs: processes for cells that may run beside others.
+        spread: another executor for those.
+
+    Raises:
+        SparksError: settings that no edit can use (nothing is written), a plan that contradicts
+            the folder's, or cells that failed (tables are written of the others).
+    """
+    if plan is None:
+        plan = load_plan(output)
+    else:
+        _check(plan)
+        plan.save(output)
+    try:
+        run_cells(output, plan, spread or (in_processes(jobs) if jobs > 1 else map))
+    finally:
+        text = write_results(output)
+    return text
+
+
+def _check(plan: Plan) -> None:
+    own = [task.settings(task.source) for task in plan.tasks if isinstance(task.source, Path)]
+    for settings in {cell.setting: cell.settings for cell in plan.cells}.values():
+        for more in own or [{}]:
+            check_settings(merge(settings, more))
+
+
+def new_folder(name: str) -> Path:
+    """Where results go that were given no place."""
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{Path(name).stem}"

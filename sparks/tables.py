@@ -1,0 +1,65 @@
+"""Rows of measurements to means with intervals, and to text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Row = Mapping[str, Any]
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % bootstrap interval, of `count` values."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def estimate(rows: Sequence[Row], column: str, cluster: str = "task") -> Estimate | None:
+    """The mean of a column over clusters, or None where it holds nothing.
+
+    Clusters (tasks) are resampled, and within each the values (seeds), so that the interval covers
+    both; the same rows always give the same interval. Missing values (None) are left out.
+    """
+    groups: dict[Any, list[float]] = {}
+    for row in rows:
+        if row.get(column) is not None:
+            groups.setdefault(row[cluster], []).append(float(row[column]))
+    if not groups:
+        return None
+    rng = np.random.default_rng(0)
+    drawn = []  # one column of RESAMPLES means for each cluster
+    for values in groups.values():
+        picks = rng.integers(len(values), size=(RESAMPLES, len(values)))
+        drawn.append(np.asarray(values)[picks].mean(1))
+    chosen = rng.integers(len(drawn), size=(RESAMPLES, len(drawn)))
+    means = np.take_along_axis(np.stack(drawn, 1), chosen, 1).mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    mean = float(np.mean([np.mean(values) for values in groups.values()]))
+    return Estimate(mean, float(low), float(high), sum(map(len, groups.values())))
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of text cells."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |\n" for line in lines)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """A header of all keys, then the rows; what is missing stays empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -103,6 +104,24 @@ def solve(
     typer.echo(json.dumps(result) if json_ else summary(result))
     if result["stopped_by"] == "interrupt":
         raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def plugins(
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """List solvers, critics, editors and spaces, and what keeps any from being used."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from rich.console import Console
+
+        from sparks.plugins import as_table
+        from sparks.plugins import plugins as installed
+
+        found = installed()
+    if json_:
+        typer.echo(json.dumps([asdict(plugin) for plugin in found]))
+    else:
+        Console().print(as_table(found))
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ class Registry:
         """
 
         def add(factory: F) -> F:
-            self._only_one(name, self._providers(name) | {_spelling(factory): "this program"})
+            self._only_one(name, self.providers(name) | {_spelling(factory): "this program"})
             self._local[name] = factory
             return factory
 
@@ -54,7 +54,7 @@ class Registry:
 
     def origin(self, name: str) -> str:
         """Where a name comes from: `module:Name (package version)`. Imports no plugin."""
-        return " and ".join(f"{where} ({who})" for where, who in self._providers(name).items())
+        return " and ".join(f"{where} ({who})" for where, who in self.providers(name).items())
 
     def get(self, name: str) -> Factory:
         """The class or factory called `name`, or found at `module:Name` or `file.py:Name`.
@@ -74,7 +74,7 @@ class Registry:
         return functools.partial(factory, variant=variant)
 
     def _find(self, name: str) -> Factory:
-        providers = self._providers(name)
+        providers = self.providers(name)
         self._only_one(name, providers)
         if name in self._local:
             return self._local[name]
@@ -96,8 +96,8 @@ class Registry:
     def _group(self) -> str:
         return f"sparks.{self.kind}"
 
-    def _providers(self, name: str) -> dict[str, str]:
-        """`module:Name` -> who provides it, for all that claim `name`."""
+    def providers(self, name: str) -> dict[str, str]:
+        """`module:Name` -> who provides it, for all that claim `name`. Imports no plugin."""
         points = entry_points(group=self._group, name=name)
         local = {_spelling(self._local[name]): "this program"} if name in self._local else {}
         return {point.value: _distribution(point) for point in points} | local

@@ -169,3 +169,33 @@ def test_listing_names_imports_nothing_heavy() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def listed() -> dict[tuple[str, str], dict[str, str | None]]:
+    done = CliRunner().invoke(app, ["plugins", "--json"])
+    assert done.exit_code == 0, done.exception
+    return {(plugin["kind"], plugin["name"]): plugin for plugin in json.loads(done.stdout)}
+
+
+def test_the_command_lists_every_kind_and_what_is_wrong(install) -> None:
+    install("alpha", "broken = alpha_module:Climb", "import no_such_thing")
+    install("beta", "climb = beta_module:Climb\nadam = beta_module:Climb", "class Climb: pass")
+    found = listed()
+    climb = {"origin": "beta_module:Climb", "version": "beta 1.2", "problem": None}
+    assert found["solver", "climb"] == {"kind": "solver", "name": "climb", **climb}
+    assert "No module named 'no_such_thing'" in (found["solver", "broken"]["problem"] or "")
+    twice = found["solver", "adam"]
+    assert {"beta_module:Climb", "sparks.solvers.adam:Adam"} == set(twice["origin"].split(" and "))
+    assert "is claimed by" in (twice["problem"] or "")
+    for kind, name in (("critic", "qwen"), ("editor", "ltx2"), ("space", "full")):
+        assert found[kind, name]["problem"] is None
+        assert (found[kind, name]["version"] or "").startswith("sound-sparks ")
+
+
+def test_the_command_prints_a_table(install) -> None:
+    install("alpha", "broken = alpha_module:Climb", "import no_such_thing")
+    out = CliRunner().invoke(app, ["plugins"], env={"COLUMNS": "200"}).stdout
+    assert "problem" in out.splitlines()[0]
+    (row,) = (line for line in out.splitlines() if "alpha_module:Climb" in line)
+    assert row.split()[:3] == ["solver", "broken", "alpha_module:Climb"]
+    assert "no_such_thing" in out

@@ -28,32 +28,47 @@ def sparks() -> None:
     """Make a video do what its prompt asks, by tuning a frozen audio-video editor."""
 
 
+_Solver = Annotated[str | None, typer.Option(help="Name, module:Name or file.py:Name.")]
+_Model = Annotated[str | None, typer.Option(help="Folder, hub id, or pocket.")]
+_Critic = Annotated[
+    str | None, typer.Option(help="Plugin name, or the model folder or hub id of one.")
+]
+_Budget = Annotated[str | None, typer.Option(help="E.g. qwen_calls=30,wall_clock=600s.")]
+_Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="E.g. solver.lr=0.1.")
+]
+_Config = Annotated[
+    list[str] | None, typer.Option(metavar="FILE", help="YAML, or preset paper, reference.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_Tasks = Annotated[
+    str | None, typer.Option(help="pocket12 (default), pocket25, heldout10, or a YAML file.")
+]
+_Seeds = Annotated[int | None, typer.Option(min=1, help="Of each task, counted up from 42.")]
+_Jobs = Annotated[int, typer.Option(min=1, help="Processes; never for what is timed.")]
+_Folder = Annotated[
+    Path | None, typer.Option(help="Gone on with if it holds an experiment; default in runs.")
+]
+
+
 @app.command()
 def solve(
     video: Annotated[Path | None, typer.Argument(help="Source; bundled task if left out.")] = None,
     prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
     static_prompt: Annotated[str | None, typer.Option(help="What the source shows.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What guidance avoids.")] = None,
-    solver: Annotated[str | None, typer.Option(help="Name, module:Name or file.py:Name.")] = None,
-    model: Annotated[str | None, typer.Option(help="Folder, hub id, or pocket.")] = None,
-    critic: Annotated[
-        str | None, typer.Option(help="Plugin name, or the model folder or hub id of one.")
-    ] = None,
+    solver: _Solver = None,
+    model: _Model = None,
+    critic: _Critic = None,
     prefix_frames: Annotated[int | None, typer.Option(help="K: keep the first K frames.")] = None,
     window: Annotated[
         str | None,
         typer.Option(metavar="START:END", help="Regenerate these seconds only."),
     ] = None,
-    budget: Annotated[str | None, typer.Option(help="E.g. qwen_calls=30,wall_clock=600s.")] = None,
+    budget: _Budget = None,
     seed: Annotated[int | None, typer.Option(help="Of noise and search, from 0.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="E.g. solver.lr=0.1."),
-    ] = None,
-    config: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="YAML, or preset paper, reference."),
-    ] = None,
+    set_: _Set = None,
+    config: _Config = None,
     sound: Annotated[str | None, typer.Option(help="In the edit: source, tuned, none.")] = None,
     output: Annotated[
         Path | None,
@@ -63,7 +78,7 @@ def solve(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with this run directory, and nothing else."),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_: _Json = False,
 ) -> None:
     """Edit VIDEO so that it shows what the prompt says.
 
@@ -104,6 +119,102 @@ def solve(
     typer.echo(json.dumps(result) if json_ else summary(result))
     if result["stopped_by"] == "interrupt":
         raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def bench(
+    tasks: _Tasks = None,
+    seeds: _Seeds = None,
+    solver: _Solver = None,
+    model: _Model = None,
+    critic: _Critic = None,
+    budget: _Budget = None,
+    set_: _Set = None,
+    config: _Config = None,
+    jobs: _Jobs = 1,
+    output: _Folder = None,
+    json_: _Json = False,
+) -> None:
+    """Edit a list of tasks with one configuration and measure the edits.
+
+    Started again with the same output, it goes on where it stopped; with
+    nothing but the output, it writes tables and page again.
+    """
+    options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.bench import new_folder, plan_bench, run_experiment
+        from sparks.config import layers
+        from sparks.tasks import task_list
+
+        base = layers(config or [], options, set_ or [])
+        plan = None
+        if output is None or base or tasks or seeds or not (output / "plan.json").is_file():
+            plan = plan_bench(base, task_list(tasks or "pocket12"), seeds=seeds or 1)
+        folder = output or new_folder("bench")
+        text = run_experiment(folder, plan, jobs=jobs)
+    _print_results(folder, text, json_)
+
+
+@app.command()
+def ablate(
+    axis: Annotated[
+        str | None, typer.Argument(help="solvers, modality, critic, ..., or a YAML file.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--solvers", "--only", metavar="A,B", help="Settings of the axis."),
+    ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(metavar="COUNTERS", help="E.g. qwen_calls,wall_clock or wall_clock:1 seed."),
+    ] = None,
+    tasks: _Tasks = None,
+    seeds: _Seeds = None,
+    solver: _Solver = None,
+    model: _Model = None,
+    critic: _Critic = None,
+    budget: _Budget = None,
+    set_: _Set = None,
+    config: _Config = None,
+    jobs: _Jobs = 1,
+    output: _Folder = None,
+    json_: _Json = False,
+) -> None:
+    """Compare settings that differ along one AXIS over a list of tasks.
+
+    The first setting runs on the budget; with --match, each of the others on
+    what the first spent on the same task. Started again with the same output,
+    it goes on where it stopped; without an axis, it writes tables and page again.
+    """
+    options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.ablate import axes, parse_match, plan_ablation, settings_of
+        from sparks.bench import new_folder, run_experiment
+        from sparks.config import layers
+        from sparks.tasks import task_list
+
+        base = layers(config or [], options, set_ or [])
+        if axis is None and (base or only or match or tasks or seeds or output is None):
+            raise SparksError(f"say what to compare: {', '.join(axes())}, or a YAML file")
+        plan = None
+        if axis is not None:
+            plan = plan_ablation(
+                f"sparks ablate {axis}",
+                base,
+                settings_of(axis, only.split(",") if only else ()),
+                task_list(tasks or "pocket12"),
+                seeds=seeds or 1,
+                match=parse_match(match, seeds or 1),
+            )
+        folder = output or new_folder(f"ablate-{axis}")
+        text = run_experiment(folder, plan, jobs=jobs)
+    _print_results(folder, text, json_)
+
+
+def _print_results(folder: Path, text: str, as_json: bool) -> None:
+    if as_json:
+        text = (folder / "table.json").read_text(encoding="utf-8")
+    typer.echo(text if as_json else f"{text}\nWritten to {folder}; see index.html there.")
 
 
 @app.command()

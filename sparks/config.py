@@ -366,7 +366,8 @@ def layers(configs: Iterable[str], options: Mapping[str, Any], pairs: Iterable[s
     `solver` is a plugin's name, `critic` one or a model, `window` is `START:END`.
 
     Raises:
-        SparksError: see `read_settings` and `assignments`, or a window of another form.
+        SparksError: see `read_settings`, `assignments` and `without_code`, or a window of another
+            form.
     """
     given = {key: value for key, value in options.items() if value is not None}
     if "solver" in given:
@@ -375,7 +376,37 @@ def layers(configs: Iterable[str], options: Mapping[str, Any], pairs: Iterable[s
         given["critic"] = _critic(given["critic"])
     if "window" in given:
         given["window"] = _window(given["window"])
-    return merge(*(read_settings(config) for config in configs), given, assignments(pairs))
+    typed = merge(given, assignments(pairs))
+    files = (without_code(read_settings(config), config, typed) for config in configs)
+    return merge(*files, typed)
+
+
+def without_code(settings: Settings, source: Path | str, named: Settings) -> Settings:
+    """`settings` of a file, which choose among installed plugins but bring no code of their own.
+
+    Args:
+        settings: what the file says.
+        source: the file.
+        named: what the user has typed, which may name any code.
+
+    Raises:
+        SparksError: a plugin `module:Name` or `file.py:Name` that is not in `named`.
+    """
+    for code in sorted(_code(settings) - _code(named)):
+        raise SparksError(
+            f"{source} names the code {code}, which is run only if you say so: name it in an "
+            "option or with --set as well"
+        )
+    return settings
+
+
+def _code(value: Any) -> set[str]:
+    """All names of plugins that are found by importing what they say."""
+    if not isinstance(value, dict | list):
+        return set()
+    name = value.get("name") if isinstance(value, dict) else None
+    own = {name} if isinstance(name, str) and ":" in name else set()
+    return own.union(*map(_code, value.values() if isinstance(value, dict) else value))
 
 
 def _critic(choice: str) -> Settings:

@@ -25,6 +25,7 @@ from sparks.config import (
     merge,
     read_settings,
     recommended,
+    without_code,
 )
 from sparks.controls import Controls
 from sparks.critics.base import Critic
@@ -177,7 +178,7 @@ def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
     folder = _model_folder(editor)
     with tempfile.TemporaryDirectory() as scratch:
         video, task = _source(asked, Path(scratch))
-        advice = recommended(folder) if folder else {}
+        advice = without_code(recommended(folder), folder, settings) if folder else {}
         config = Config.resolve(merge(FALLBACK, task, advice, settings))
         report.stage("reading the clip")
         clip = _read(video, config, editor)

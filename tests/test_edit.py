@@ -240,7 +240,8 @@ def test_same_settings_same_history_and_the_written_config_repeats_it(
     first, again = tmp_path / "first", tmp_path / "again"
     assert sparks(*options(first))[0] == 0
     code, _, err = sparks(
-        "solve", "--config", str(first / "config.yaml"), "--output", str(again), "--json"
+        *("solve", "--config", str(first / "config.yaml"), "--output", str(again), "--json"),
+        *("--critic", "critic.py:Redness"),
     )
     assert code == 0, err
 

@@ -39,14 +39,15 @@ class ModelFolder:
             SparksError: if there is no such model, or a component is missing.
         """
         self.path: Path = _resolve(model)
-        self.index: dict[str, Any] = json.loads((self.path / "model_index.json").read_text())
+        self.index = _read_index(self.path / "model_index.json")
         missing = [name for name in REQUIRED if name not in self]
         if missing:
             raise SparksError(f"model {str(model)!r} lacks {', '.join(missing)}; use a full folder")
 
     def __contains__(self, name: str) -> bool:
         entry = self.index.get(name)
-        return isinstance(entry, list) and entry[1] is not None and (self.path / name).is_dir()
+        named = isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
+        return named and (self.path / name).is_dir()
 
     def load(self, name: str, **options: Any) -> Any:
         """Component `name`, as the class that the index names.
@@ -63,8 +64,18 @@ class ModelFolder:
     def load_frozen(self, name: str, device: torch.device, dtype: torch.dtype) -> Any:
         """Network `name` in evaluation mode, on the device, without parameter gradients."""
         key = "dtype" if self.index[name][0] == "transformers" else "torch_dtype"
-        network = self.load(name, **{key: dtype})
+        network = self.load(name, use_safetensors=True, **{key: dtype})
         return network.to(device).eval().requires_grad_(False)
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SparksError(f"cannot read {path} ({error}); give a whole model folder") from error
+    if not isinstance(index, dict):
+        raise SparksError(f"{path} holds no list of components; give a whole model folder")
+    return index
 
 
 def _resolve(model: str | Path) -> Path:

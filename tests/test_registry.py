@@ -1,9 +1,12 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sparks.cli import app
 from sparks.config import construct
 from sparks.errors import SparksError
 from sparks.registry import Registry, critics, editors, solvers, spaces

@@ -1,18 +1,12 @@
 """Adam on the controls, the paper's solver."""
 
-import math
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from sparks.errors import SparksError
-from sparks.problem import EditProblem, Evaluation
-from sparks.solve import AskTell
+from sparks.solvers.descent import Descent
 
 
-class Adam(AskTell):
+class Adam(Descent):
     """Adam (Kingma and Ba 2015) with a learning rate that follows the budget.
 
     lr(p) = floor + (lr - floor) (1 + cos(pi p)) / 2, with p the share of the budget spent.
@@ -30,8 +24,6 @@ class Adam(AskTell):
         SparksError: an unknown schedule, or a number out of range.
     """
 
-    needs_gradient = True
-
     def __init__(
         self,
         *,
@@ -43,48 +35,15 @@ class Adam(AskTell):
         clip_norm: float | None = None,
         patience: int | None = 15,
     ) -> None:
-        if lr_schedule not in ("cosine", "constant"):
-            raise SparksError(f"lr_schedule is {lr_schedule!r}; choose cosine or constant")
-        if not 0 < lr < math.inf:
-            raise SparksError(f"lr is {lr}; it must be positive")
-        if patience is not None and patience < 1:
-            raise SparksError(f"patience is {patience}; give at least 1, or null for none")
-        self.lr, self.lr_schedule, self.lr_floor = lr, lr_schedule, lr_floor
-        self.betas, self.eps, self.clip_norm, self.patience = betas, eps, clip_norm, patience
+        super().__init__(lr, lr_schedule, lr_floor, patience)
+        self.betas, self.eps, self.clip_norm = betas, eps, clip_norm
 
-    def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
-        """Start at z = 0 with empty moments."""
-        self.z = torch.zeros(problem.dim, device=problem.device)
-        self.optimizer = torch.optim.Adam([self.z], self.lr, self.betas, self.eps)
+    def make_optimizer(self, z: Tensor) -> torch.optim.Optimizer:
+        """Torch's Adam."""
+        return torch.optim.Adam([z], self.lr, self.betas, self.eps)
 
-    def ask(self) -> Tensor:
-        """The one current iterate `[1, k]`."""
-        return self.z.clone()[None]  # the optimiser writes in place; what was evaluated stays
-
-    def tell(self, evaluations: list[Evaluation], progress: float) -> None:
-        """One update from the gradient of the last evaluation."""
-        gradient = evaluations[-1].gradient
-        assert gradient is not None  # asked for through `needs_gradient`
-        self.z.grad = self._clipped(gradient)
-        self.optimizer.param_groups[0]["lr"] = self._rate(progress)
-        self.optimizer.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, as tensors and numbers."""
-        return {"z": self.z, "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`; call after `setup`."""
-        self.z.copy_(state["z"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
-    def _rate(self, progress: float) -> float:
-        if self.lr_schedule == "constant":
-            return self.lr
-        floor = self.lr * self.lr_floor
-        return floor + (self.lr - floor) * (1 + math.cos(math.pi * progress)) / 2
-
-    def _clipped(self, gradient: Tensor) -> Tensor:
+    def shape(self, gradient: Tensor) -> Tensor:
+        """No longer than `clip_norm`."""
         if self.clip_norm is None:
             return gradient
         return gradient * (self.clip_norm / gradient.norm().clamp_min(1e-12)).clamp_max(1)

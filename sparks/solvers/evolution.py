@@ -37,7 +37,7 @@ class Nevergrad(AskTell):
 
     Args:
         variant: its name there, e.g. `TwoPointsDE`; on the command line `nevergrad/TwoPointsDE`.
-        batch: candidates rendered together.
+        batch: candidates rendered together; 1 for an optimiser that wants one at a time.
         sigma: standard deviation of the first candidates, in the space's unit.
 
     Raises:
@@ -50,6 +50,8 @@ class Nevergrad(AskTell):
         check_population(batch, sigma)
         self.variant, self.batch, self.sigma = variant, batch, sigma
         self.factory = self._find(variant)
+        if self.factory.no_parallelization:
+            self.batch = 1
 
     def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
         """A fresh optimiser around zero."""

@@ -1,0 +1,76 @@
+"""`sparks/Retake-v0`: one edit as a Gymnasium environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from sparks.config import Settings
+from sparks.envs.episodes import RENDER_MODES, Array, Episodes, reward, told
+from sparks.problem import EditProblem
+
+
+class RetakeEnv(gym.Env[Array, NDArray[Any]]):
+    """An action moves the controls; the reward is minus the loss of the edit that they give.
+
+    - Action: `[k]` in the space's unit, added to z, which starts at 0 in every episode.
+    - Observation: `[6]`, the loss terms of what was just rendered (vlm, latent_alpha, latent_v,
+      lpips, temporal; zeros before the first action) and the share of the episode's steps done.
+    - Reward: -L. An episode ends (`terminated`) after `steps` actions.
+    - `info`: `p_yes`, `losses` by term, `total`.
+    - The problem's budget is not hidden: `step` raises `BudgetExhausted` when it is spent.
+
+    Args:
+        problem: what is edited; or give `settings`.
+        settings: as of `sparks.edit.edit`; the bundled task in a low-dimensional space by default.
+        steps: actions per episode.
+        bound: largest absolute value of each element of an action.
+        render_mode: `rgb_array` for the last edit's last frame, `rgb_array_list` for all frames.
+
+    Raises:
+        SparksError: see `sparks.envs.episodes.Episodes`.
+    """
+
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 25}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        problem: EditProblem | None = None,
+        settings: Settings | None = None,
+        steps: int = 1,
+        bound: float = 1.0,
+        render_mode: str | None = None,
+    ) -> None:
+        self.episodes = Episodes(1, problem, settings, steps, bound, render_mode)
+        self.action_space = self.episodes.action_space
+        self.observation_space = self.episodes.observation_space
+        self.metadata, self.render_mode = self.episodes.metadata, render_mode
+
+    @property
+    def problem(self) -> EditProblem:
+        """What is edited."""
+        return self.episodes.problem
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Back to z = 0; renders nothing. The noise is the problem's, whatever the seed."""
+        super().reset(seed=seed)
+        self.episodes.forget()
+        return self.episodes.restart()[0], {}
+
+    def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Render and judge z + action.
+
+        Raises:
+            BudgetExhausted: the problem's budget is spent.
+            SparksError: an action of another shape.
+        """
+        observations, (evaluation,) = self.episodes.advance(np.asarray(action)[None])
+        return observations[0], reward(evaluation), self.episodes.over, False, told(evaluation)
+
+    def render(self) -> Any:
+        """The last edit's last frame `[H, W, 3]` uint8, or the list of its frames."""
+        return self.episodes.pictures()[0] if self.render_mode is not None else None

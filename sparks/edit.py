@@ -179,7 +179,8 @@ def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
     with tempfile.TemporaryDirectory() as scratch:
         video, task = _source(asked, Path(scratch))
         advice = without_code(recommended(folder), folder, settings) if folder else {}
-        config = Config.resolve(merge(FALLBACK, task, advice, settings))
+        preferred = _preferred(merge(advice, settings))
+        config = Config.resolve(merge(FALLBACK, task, advice, preferred, settings))
         report.stage("reading the clip")
         clip = _read(video, config, editor)
         with video.open("rb") as file:
@@ -253,6 +254,13 @@ def _build_solver(config: Config) -> Solver:
     factory = registry.solvers.get(config.solver.name)
     solver: Solver = construct("solver", factory, config.solver.options)
     return solver
+
+
+def _preferred(settings: Settings) -> Settings:
+    """The space that the chosen solver searches, its `default_space`, unless one is named."""
+    solver = registry.solvers.get(Config.resolve(settings).solver.name)
+    space = getattr(solver, "default_space", None)
+    return {} if space is None else {"space": space}
 
 
 def _build_editor(config: Config) -> Any:

@@ -62,6 +62,8 @@ class Journal:
         Raises:
             SparksError: the disk is full or the folder gone; the rows are whole as they were.
         """
+        if not os.fstat(self._file.fileno()).st_nlink:  # what is written to it would be lost
+            raise SparksError(f"{self.path} was removed while it was in use; start a new run")
         if checkpoint is not None:
             save_checkpoint(self.state, checkpoint)
         self._append("".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import sys
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from sparks import registry
 from sparks.controls import Controls
+from sparks.errors import SparksError
 from sparks.journal import Journal
 from sparks.objective import Weights
 from sparks.problem import EditProblem, Evaluation
@@ -20,6 +23,7 @@ from sparks.solve import Outcome, Solver, solve
 from tests.toy import ToyEditor, problem
 
 LIGHT = Weights(lpips=0, temporal=0)
+Prepare = Callable[[], None] | None
 
 
 class Slow(ToyEditor):
@@ -85,16 +89,33 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) | {"cost": None} for line in lines]
 
 
-def start(folder: Path, name: str, budget: str, seconds: float) -> BaseProcess:
+def start(
+    folder: Path, name: str, budget: str, seconds: float = 0, prepare: Prepare = None
+) -> BaseProcess:
     """The search in a process of its own, each render of which takes `seconds`.
 
     A server that has imported everything forks it: it is there at once, and no thread is.
+    `prepare` is called in it first.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.searches"])
-    process = context.Process(target=_run, args=(folder, name, budget, seconds))
+    process = context.Process(target=_run, args=(folder, name, budget, seconds, prepare))
     process.start()
     return process
+
+
+def wait_for_rows(folder: Path, count: int) -> None:
+    """Return once the history has `count` rows."""
+    deadline = time.monotonic() + 30
+    while rows(folder).count(b"\n") < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def rows(folder: Path) -> bytes:
+    """The history as it is on disk."""
+    path = folder / "history.jsonl"
+    return path.read_bytes() if path.exists() else b""
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -103,11 +124,17 @@ def result(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _run(folder: Path, name: str, budget: str, seconds: float) -> None:
+def _run(folder: Path, name: str, budget: str, seconds: float, prepare: Prepare) -> None:
     torch.set_num_threads(1)
     editor = Slow()
     editor.seconds = seconds
-    outcome = search(folder, make(name), budget, editor)
+    if prepare is not None:
+        prepare()
+    try:
+        outcome = search(folder, make(name), budget, editor)
+    except SparksError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(2)
     found = {"stopped_by": outcome.stopped_by, "best": outcome.best.index}
     found |= {"z": outcome.best.z_sha256, "renders": sum(editor.renders)}
     (folder / "found.json").write_text(json.dumps(found))

@@ -12,22 +12,10 @@ from sparks.checkpoints import Checkpoint, load_checkpoint, previous, save_check
 from sparks.errors import SparksError
 from sparks.journal import Journal
 from sparks.solvers.adam import Adam
-from tests.searches import Batches, history, make, result, search, start
+from tests.searches import Batches, history, make, result, rows, search, start, wait_for_rows
 from tests.toy import ToyEditor
 
 SOLVERS = ["adam", "batches", "stateless"]
-
-
-def rows(folder: Path) -> bytes:
-    path = folder / "history.jsonl"
-    return path.read_bytes() if path.exists() else b""
-
-
-def _wait_for_rows(folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while rows(folder).count(b"\n") < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("name", ["adam", "batches"])
@@ -38,7 +26,7 @@ def test_killed_at_random_moments_a_search_ends_as_if_it_had_not_been(
     moments = random.Random(name)
     for share in (0, 0.3, 0.6):
         process = start(tmp_path / "run", name, "renders=24", 0.03)
-        _wait_for_rows(tmp_path / "run", int(24 * share))
+        wait_for_rows(tmp_path / "run", int(24 * share))
         time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.join()
@@ -184,7 +172,7 @@ def test_the_search_of_other_settings_is_refused_by_row(tmp_path: Path) -> None:
 
 def test_a_run_in_use_is_refused_and_a_dead_ones_lock_is_none(tmp_path: Path) -> None:
     process = start(tmp_path, "batches", "renders=1000", 0.05)
-    _wait_for_rows(tmp_path, 1)
+    wait_for_rows(tmp_path, 1)
     with pytest.raises(SparksError, match="in use by another process"):
         Journal(tmp_path)
     process.kill()

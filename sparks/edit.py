@@ -85,7 +85,8 @@ def edit(
     Returns:
         `run_dir`, `solver`, `space`, `seed`, `p_yes_baseline`, `p_yes_best`, `p_yes_edited`,
         `p_yes_judge_baseline` and `p_yes_judge_edited` (None without a judge), `losses` of the
-        best by term, `spent`, `skipped` (evaluations that were no number), `stopped_by`.
+        best by term, `spent`, `skipped` (evaluations that were no number), `stopped_by`, and
+        `solver_report` where the solver has something to say of its own.
 
     Raises:
         SparksError: something about the input is wrong; nothing has been written.
@@ -440,6 +441,8 @@ def _conclude(
         "skipped": outcome.skipped,
         "stopped_by": outcome.stopped_by,
     }
+    if remarks := getattr(prepared.solver, "report", None):
+        result["solver_report"] = remarks
     recipe = {
         **prepared.facts,
         "seeds": prepared.facts["seeds"] | {"noise": noise},

@@ -30,6 +30,8 @@ class Solver(Protocol):
     """Anything that searches. It never counts, logs, saves or stops for the budget.
 
     An attribute `patience` (evaluations without a new best) makes the driver stop early.
+    `default_space` (settings of a space) is searched unless the user names one, and `report` (plain
+    data), if there is any in the end, stands in the result.
     `varies_noise = True` lets candidates under other noise than the search's own be the best.
     """
 

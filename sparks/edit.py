@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import inspect
 import json
 import logging
 import tempfile
@@ -293,9 +294,10 @@ def _critic(
     kept: Kept,
 ) -> Any:
     """The `critic` or `judge` asked for, on the model's own weights unless others are given."""
-    model = asked.model
-    if model is None and folder is not None and (folder / part).is_dir():
-        model = str(folder / part)
+    factory = registry.critics.get(asked.name)
+    model, own = asked.model, getattr(factory, "bundled", part)
+    if model is None and folder is not None and (folder / own).is_dir():
+        model = str(folder / own)
     device = conditioning.v_p.device
     given: Settings = {
         "device": device,
@@ -305,15 +307,23 @@ def _critic(
         "num_frames": asked.num_frames,
         "sampling": asked.sampling,
     }
-    factory = registry.critics.get(asked.name)
     if model is not None:
         given["model"] = model
     elif asked.name == "qwen":
         raise SparksError(
             f"model {config.model!r} brings no {part}; give {part}.model, a folder or hub id"
         )
-    recipe = [factory, given, asked.options, stamp(model)]
-    return kept.get(part, recipe, lambda: construct(part, factory, asked.options, **given))
+
+    def build(settings: Settings) -> Critic:
+        shown = {"num_frames": asked.num_frames, "sampling": asked.sampling}
+        inner = Config.resolve({"critic": shown | settings}).critic
+        critic: Critic = _critic(part, inner, config, conditioning, folder, Kept())
+        return critic
+
+    more = {"static_prompt": config.static_prompt, "build": build}
+    heeds = config.static_prompt if more.keys() & inspect.signature(factory).parameters else None
+    recipe = [factory, given, asked.options, stamp(model), stamp(folder), heeds]
+    return kept.get(part, recipe, lambda: construct(part, factory, asked.options, **given, **more))
 
 
 def _judge_settings(config: Config, folder: Path | None) -> CriticSettings | None:
@@ -339,7 +349,7 @@ def _build_objective(
     distance = None
     if options.weights.lpips or options.weights.temporal:
         recipe = [folder, stamp(folder and folder / "perceptual")]
-        distance = kept.get("distance", recipe, lambda: _distance(folder).requires_grad_(False))
+        distance = kept.get("distance", recipe, lambda: _distance(folder, config.model))
         distance = distance.to(anchor.alpha.device)
     return Objective(
         options.weights,
@@ -353,15 +363,24 @@ def _build_objective(
     )
 
 
-def _distance(folder: Path | None) -> Any:
-    """LPIPS on the model's own trunk, or on AlexNet."""
+def _distance(folder: Path | None, model: str) -> Any:
+    """LPIPS on the model's own trunk, or on AlexNet, fetched for models of the hub only."""
     if folder is not None and (folder / "perceptual").is_dir():
         from sparks.pocket.perceptual import load_perceptual
 
         return load_perceptual(folder / "perceptual")
     import lpips
 
-    return lpips.LPIPS(net="alex", verbose=False)
+    trunk = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    try:
+        if not trunk.is_file() and Path(model).expanduser().exists():
+            raise OSError("a model of this machine fetches nothing")
+        return lpips.LPIPS(net="alex", verbose=False).requires_grad_(False)
+    except OSError as error:
+        raise SparksError(
+            f"the losses lpips and temporal need AlexNet at {trunk} ({error}); fetch it with "
+            "python -c 'import lpips; lpips.LPIPS()', or set their weights to 0"
+        ) from error
 
 
 def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:

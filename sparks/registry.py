@@ -147,7 +147,9 @@ def _load_file(file: str) -> ModuleType:
     name = f"sparks_plugin_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name not in sys.modules:
         loader = SourceFileLoader(name, str(path))
-        module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+        spec = ModuleSpec(name, loader, origin=str(path))
+        spec.has_location = True  # so that the file knows where it is
+        module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
             loader.exec_module(module)

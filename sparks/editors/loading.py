@@ -1,6 +1,7 @@
 """Components of a diffusers-format LTX-2 model folder."""
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,7 +87,7 @@ def _resolve(model: str | Path) -> Path:
     path = Path(model).expanduser()
     if (path / "model_index.json").is_file():
         return path
-    if path.exists() or str(model).count("/") != 1:
+    if path.exists() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(model)):
         raise SparksError(
             f"no model at {str(model)!r}; give a folder with model_index.json, a hub id or 'pocket'"
         )

@@ -1,0 +1,239 @@
+"""Nothing that is read can run code, reach the network, or write outside the run directory."""
+
+import ast
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+import torch
+
+from sparks.config import layers
+from sparks.edit import check_settings, prepare
+from sparks.editors.loading import ModelFolder
+from sparks.errors import SparksError
+from tests.editors.conftest import write_model
+from tests.test_edit import CRITIC
+
+SOURCES = sorted(Path(__file__).parents[1].glob("sparks/**/*.py"))
+MODULES = {"pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
+MODULES |= {"urllib.request", "requests", "httpx", "aiohttp", "socket", "ftplib", "http.client"}
+CALLS = {"eval", "exec", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"}
+CALLS |= {"torch.hub.load", "torch.hub.load_state_dict_from_url", "subprocess.getoutput"}
+
+
+def offences(source: str) -> Iterator[str]:
+    """What a module imports or calls that could run, or fetch, what it reads."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from MODULES & {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            yield from MODULES & {node.module or ""}
+        elif isinstance(node, ast.Call):
+            called, options = ast.unparse(node.func), {key.arg: key.value for key in node.keywords}
+            texts = {name: ast.unparse(value) for name, value in options.items()}
+            safe_yaml = len(node.args) == 2 and ast.unparse(node.args[1]) == "_Loader"
+            if (
+                called in CALLS
+                or (called == "torch.load" and texts.get("weights_only") != "True")
+                or (called == "yaml.load" and not safe_yaml)
+                or "True" in (texts.get("allow_pickle"), texts.get("shell"))
+                or "trust_remote_code" in texts
+            ):
+                yield called
+
+
+def test_the_package_unpickles_and_evaluates_nothing() -> None:
+    found = {path.name: list(offences(path.read_text())) for path in SOURCES}
+    assert len(found) > 40
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import torch; torch.load(p)",
+        "torch.load(p, weights_only=False)",
+        "yaml.load(text)",
+        "yaml.load(text, yaml.Loader)",
+        "np.load(p, allow_pickle=True)",
+        "subprocess.run(c, shell=True)",
+        "AutoModel.from_pretrained(p, trust_remote_code=True)",
+        "def f(): return eval(text)",
+    ],
+)
+def test_an_offence_would_be_found(source: str) -> None:
+    assert list(offences(source))
+
+
+def test_yaml_constructs_plain_data_only(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    (tmp_path / "a.yaml").write_text(f"prompt: !!python/object/apply:os.mkdir ['{mark}']")
+    with pytest.raises(SparksError, match="not valid YAML"):
+        layers([str(tmp_path / "a.yaml")], {}, [])
+    with pytest.raises(SparksError, match="not valid YAML"):
+        layers([], {}, [f"prompt=!!python/object/apply:os.mkdir ['{mark}']"])
+    assert not mark.exists()
+
+
+PLUGIN = """
+from pathlib import Path
+Path(__file__).with_suffix('.ran').touch()
+class Solver:
+    def run(self, problem, rng): ...
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    return tmp_path / "plugin.py"
+
+
+def test_plugin_files_run_only_when_named_on_the_command_line(tmp_path: Path, plugin: Path) -> None:
+    config, name, ran = tmp_path / "a.yaml", f"{plugin}:Solver", plugin.with_suffix(".ran")
+    config.write_text(json.dumps({"solver": {"name": name}}))
+    with pytest.raises(SparksError, match=f"names the code {name}"):
+        check_settings(layers([str(config)], {}, []))
+    with pytest.raises(SparksError, match="names the code"):
+        check_settings(layers([str(config)], {"solver": "adam"}, []))
+    assert not ran.exists()
+    check_settings(layers([str(config)], {"solver": name}, []))
+    assert ran.exists()
+
+
+def test_a_file_cannot_call_any_function_by_naming_it(tmp_path: Path) -> None:
+    (tmp_path / "treasure").mkdir()
+    config = tmp_path / "a.yaml"
+    options = {"name": "shutil:rmtree", "path": str(tmp_path / "treasure")}
+    for section in ("solver", "critic", "space", "editor", "judge"):
+        config.write_text(json.dumps({section: options}))
+        with pytest.raises(SparksError, match="names the code shutil:rmtree"):
+            check_settings(layers([str(config)], {}, []))
+    assert (tmp_path / "treasure").exists()
+
+
+def test_a_model_folder_brings_no_code(tmp_path: Path, plugin: Path) -> None:
+    model = write_model(tmp_path / "model")
+    (model / "sparks.yaml").write_text(json.dumps({"solver": {"name": f"{plugin}:Solver"}}))
+    with pytest.raises(SparksError, match="names the code"):
+        prepare({"model": str(model), "prompt": "red ball jumps"})
+    assert not plugin.with_suffix(".ran").exists()
+
+
+class Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    folder = write_model(tmp_path / "model")
+    for name in ("transformer", "text_encoder"):
+        (weights,) = (folder / name).glob("*.safetensors")
+        weights.unlink()
+        stem = "pytorch_model" if name == "text_encoder" else "diffusion_pytorch_model"
+        (folder / name / f"{stem}.bin").write_bytes(pickle.dumps({"x": Bomb(mark)}))
+        with pytest.raises(SparksError, match=f"cannot load {name}"):
+            ModelFolder(folder).load_frozen(name, torch.device("cpu"), torch.float32)
+    assert not mark.exists()
+
+
+def test_a_model_of_this_machine_fetches_no_perceptual_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    model = write_model(tmp_path / "model")
+    (tmp_path / "critic.py").write_text(CRITIC)
+    critic = {"name": f"{tmp_path}/critic.py:Redness"}
+    settings = {"model": str(model), "prompt": "red ball jumps", "critic": critic}
+    with pytest.raises(SparksError, match="need AlexNet"):
+        prepare(settings)
+
+
+# Runs the command and notes what the interpreter is asked to open, reach, unpickle or start.
+WATCHED = """
+import json, os, sys
+events = []
+def watch(event, args):
+    if event == "open" and isinstance(args[0], (str, bytes)):
+        writing = args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if args[2] else 0
+        if writing or any(letter in str(args[1]) for letter in "wax+"):
+            events.append(["write", os.path.abspath(os.fsdecode(args[0]))])
+    elif event in ("os.mkdir", "os.remove", "os.rename", "os.symlink", "os.link"):
+        if args[-1] == -1:  # else the path is relative to an open folder
+            target = args[1] if event in ("os.rename", "os.symlink", "os.link") else args[0]
+            events.append(["write", os.path.abspath(os.fsdecode(target))])
+    elif event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        events.append([event, str(args[1:])])
+        raise OSError("no network here")
+    elif event in ("pickle.find_class", "os.system"):
+        events.append([event, str(args)])
+sys.addaudithook(watch)
+sys.argv = ["sparks", *sys.argv[2:]]
+from sparks.cli import main
+try:
+    main()
+finally:
+    json.dump(events, open(os.environ["EVENTS"], "w"))
+"""
+
+
+def test_an_edit_stays_offline_and_in_its_directory(tmp_path: Path) -> None:
+    for name in ("work", "home", "scratch"):
+        (tmp_path / name).mkdir()
+    places = {"HOME": "home", "TMPDIR": "scratch", "EVENTS": "scratch/events"}
+    places["TORCHINDUCTOR_CACHE_DIR"] = "scratch/torch"
+    env = os.environ | {key: str(tmp_path / value) for key, value in places.items()}
+    env |= {"PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": matplotlib.get_configdir()}
+    command = [sys.executable, "-c", WATCHED, "-", "solve", "--output", "run"]
+    command += ["--budget", "qwen_calls=1", "--set", "sampling.num_inference_steps=2"]
+    command += ["--set", "sampling.grad_steps=1"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path / "work", env=env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    events = json.loads((tmp_path / "scratch" / "events").read_text())
+    assert len(events) > 20
+    allowed = [str(tmp_path / name) for name in ("work/run", "scratch", "home")]
+    allowed += [matplotlib.get_cachedir(), matplotlib.get_configdir(), os.devnull]
+    strange = [
+        event
+        for event in events
+        if event[0] != "write" or not any(Path(event[1]).is_relative_to(each) for each in allowed)
+    ]
+    assert strange == []
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["run"]
+
+
+def test_the_network_is_asked_for_hub_ids_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+
+    def refuse(*address: Any, **_: Any) -> None:
+        asked.append(address)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.chdir(tmp_path)
+    for model in ("./nobody", "nobody", "../nobody/nothing", "~/nothing", "a/b/c"):
+        with pytest.raises(SparksError, match="no model at"):
+            prepare({"model": model, "prompt": "it"})
+    assert not asked
+    with pytest.raises(SparksError, match="cannot fetch model 'nobody/nothing'"):
+        prepare({"model": "nobody/nothing", "prompt": "it"})
+    assert asked

@@ -177,7 +177,10 @@ class Config(_Section):
 
 
 def merge(*layers: Settings) -> Settings:
-    """Later layers win, key by key; a plugin takes no options of one with another name."""
+    """Later layers win, key by key; a plugin takes no options of one with another name.
+
+    How renders are shown to a critic (`sparks.problem.Watch`) is no option of the critic.
+    """
     result: Settings = {}
     for layer in layers:
         for ours, theirs in (("window", "prefix_frames"), ("prefix_frames", "window")):
@@ -190,15 +193,16 @@ def merge(*layers: Settings) -> Settings:
 def _merged(lower: Settings, upper: Settings) -> Settings:
     result = dict(lower)
     for key, value in upper.items():
-        result[key] = _combined(result.get(key), value)
+        result[key] = _combined(key, result.get(key), value)
     return result
 
 
-def _combined(below: Any, value: Any) -> Any:
+def _combined(key: str, below: Any, value: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(value, dict)):
         return value
     if value.get("name", below.get("name")) != below.get("name"):
-        return value
+        shared = [field.name for field in fields(Watch)] if key == "critic" else []
+        return {name: below[name] for name in shared if name in below} | value
     return _merged(below, value)
 
 

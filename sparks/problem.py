@@ -162,7 +162,7 @@ class EditProblem:
 
     def affordable(self) -> int | None:
         """How many more candidates the counts allow; None if only time or nothing limits."""
-        return self.meter.affordable(self.watch.windows)
+        return self.meter.affordable(self._calls)
 
     def resume(self, past: Memory, after: int, spent: Mapping[str, float] | None = None) -> None:
         """Answer from `past` as far as it goes instead of rendering.
@@ -252,7 +252,12 @@ class EditProblem:
         return self._past.recall(self._evaluations, z, seed)
 
     def _price(self, batch: int) -> dict[str, int]:
-        return {"qwen_calls": batch * self.watch.windows, "renders": batch}
+        return {"qwen_calls": batch * self._calls, "renders": batch}
+
+    @property
+    def _calls(self) -> int:
+        """Critic calls per render: windows, times what the critic asks about each."""
+        return self.watch.windows * getattr(self.critic, "calls", 1)
 
     def _spend(self, z: Tensor, conditioning: Conditioning, gradient: bool) -> list[Evaluation]:
         """Render, judge and score on the meter."""

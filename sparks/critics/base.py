@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 class Critic(Protocol):
     """A frozen judge that answers yes or no about a video.
 
-    `differentiable` says whether `log_odds` carries a gradient to the frames.
+    `differentiable` says whether `log_odds` carries a gradient to the frames. One that asks more
+    than one question, or looks at more than one window, has an attribute `calls`: how many critic
+    calls `log_odds` is on each video, 1 if there is none.
     """
 
     differentiable: bool

@@ -113,6 +113,7 @@ class _Contrast:
     """What the two critics share; each names its model and how that sees a video."""
 
     differentiable = True
+    bundled: str  # where a model folder keeps weights for it
     _kind: str
     _example: str
 
@@ -133,7 +134,7 @@ class _Contrast:
             )
         if not scale > 0:
             raise SparksError(f"critic scale is {scale}; it must be positive")
-        self.contrast = list(contrast) or [static_prompt] * bool(static_prompt)
+        self.contrast = list(contrast) or ([static_prompt] if static_prompt else [])
         self.model, self.tokenizer, processor = load_parts(
             str(model or self._example),
             self._kind.lower(),
@@ -203,6 +204,7 @@ class ClipCritic(_Contrast):
         SparksError: no such model, another architecture, or a bad option.
     """
 
+    bundled = "clip"
     _kind, _example = "CLIP", "openai/clip-vit-base-patch32"
 
     def _logits(self, pixels: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
@@ -216,6 +218,7 @@ class XClipCritic(_Contrast):
     This is X-CLIP for video recognition (Ni et al. 2022).
     """
 
+    bundled = "xclip"
     _kind, _example = "XCLIP", "microsoft/xclip-base-patch32"
 
     def _look(self, indices: Sequence[int]) -> list[int]:

@@ -8,33 +8,10 @@ from transformers import CLIPImageProcessor, VideoMAEImageProcessor
 
 from sparks.critics.contrast import ClipCritic, Pixels, XClipCritic
 from sparks.errors import SparksError
-from sparks.pocket.contrast_model import build_clip, build_tokenizer, build_xclip, save
 from sparks.testing import check_critic
-from tests.critics.conftest import PROMPTS
+from tests.critics.conftest import OTHER, PROMPTS, STILL
 
-PROMPT, STILL, OTHER = PROMPTS[0], "a red ball stays still", "a red ball spins"
-FRAMES = 6  # that the X-CLIP here takes
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Random models whose weights are large enough for the answer to vary."""
-    tokenizer = build_tokenizer([*PROMPTS, STILL, OTHER])
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        models = {
-            "clip": build_clip(tokenizer, hidden=32, layers=2),
-            "xclip": build_xclip(tokenizer, num_frames=FRAMES, hidden=32, layers=2),
-        }
-    found = {}
-    for name, model in models.items():
-        with torch.no_grad():
-            for weight in model.parameters():
-                if weight.ndim > 1:
-                    weight.mul_(3)
-        found[name] = tmp_path_factory.mktemp(name)
-        save(found[name], model, tokenizer)
-    return found
+PROMPT = PROMPTS[0]
 
 
 @pytest.fixture(scope="module")

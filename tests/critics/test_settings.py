@@ -1,0 +1,92 @@
+"""Critics as settings ask for them, on a tiny model of the real classes."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparks.config import merge
+from sparks.critics.contrast import ClipCritic
+from sparks.edit import edit, prepare
+from sparks.errors import SparksError
+from sparks.media import write_clip
+from tests.critics.conftest import STILL
+from tests.editors.conftest import make_clip, write_model
+
+CRITIC = """
+class Redness:
+    differentiable = True
+
+    def __init__(self, sharpness: float = 40.0) -> None:
+        self.sharpness = sharpness
+
+    def log_odds(self, frames, prompt, indices=None):
+        chosen = frames[:, list(indices)]
+        return self.sharpness * (chosen[:, :, 0] - chosen[:, :, 2]).mean((1, 2, 3))
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("workplace")
+    write_model(folder / "model")
+    shutil.copytree(folders["clip"], folder / "model" / "clip")
+    (folder / "critic.py").write_text(CRITIC)
+    write_clip(folder / "source.mp4", make_clip(9, size=32))
+    return {
+        "video": str(folder / "source.mp4"),
+        "prompt": "a red ball jumps",
+        "static_prompt": STILL,
+        "model": str(folder / "model"),
+        "sampling": {"num_inference_steps": 2, "grad_steps": 1},
+        "guidance": {"final": {"stg_blocks": []}},
+        "objective": {"weights": {"lpips": 0, "temporal": 0}},
+    }
+
+
+def redness(settings: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": f"{Path(settings['model']).parent}/critic.py:Redness", **more}
+
+
+def test_clip_comes_from_the_model_folder_and_contrasts_with_the_static_prompt(
+    settings: dict[str, Any],
+) -> None:
+    critic = prepare({**settings, "critic": {"name": "clip", "scale": 3}}).problem.critic
+    assert isinstance(critic, ClipCritic)
+    assert critic.contrast == [STILL]
+    assert critic.scale == 3
+
+
+def test_a_composite_searches_and_is_charged_for_its_parts(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    parts = [redness(settings, any_window=2), {"name": "clip", "weight": 0.5, "scale": 2}]
+    asked = {**settings, "critic": {"name": "composite", "parts": parts, "num_frames": 4}}
+    result = edit({**asked, "budget": "qwen_calls=11"}, tmp_path / "run")
+    assert result["spent"]["qwen_calls"] == 9
+    assert result["spent"]["renders"] == 3
+    assert result["p_yes_best"] >= result["p_yes_baseline"]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"sharp": 3}, "unknown setting 'critic.sharp'; did you mean 'sharpness'"),
+        ({"num_frames": 0}, "critic.num_frames=0"),
+        ({"weight": 0}, "weight 0"),
+    ],
+)
+def test_mistakes_in_a_part_are_told(
+    settings: dict[str, Any], part: dict[str, Any], message: str
+) -> None:
+    critic = {"name": "composite", "parts": [redness(settings, **part)]}
+    with pytest.raises(SparksError, match=message):
+        prepare({**settings, "critic": critic})
+
+
+def test_another_critic_is_shown_what_the_one_before_it_was() -> None:
+    below = {"critic": {"name": "qwen", "num_frames": 24, "windows": 3, "norm": "legacy"}}
+    assert merge(below, {"critic": {"name": "clip", "windows": 1}}) == {
+        "critic": {"name": "clip", "num_frames": 24, "windows": 1}
+    }

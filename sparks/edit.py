@@ -260,7 +260,7 @@ def _build_solver(config: Config) -> Solver:
 
 def _preferred(settings: Settings) -> Settings:
     """The space that the chosen solver searches, its `default_space`, unless one is named."""
-    solver = registry.solvers.get(Config.resolve(settings).solver.name)
+    solver = _build_solver(Config.resolve(settings))
     space = getattr(solver, "default_space", None)
     return {} if space is None else {"space": space}
 

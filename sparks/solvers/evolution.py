@@ -32,8 +32,9 @@ NEVER_STOP = {
 class Nevergrad(AskTell):
     """Any optimiser of nevergrad's registry, in batches.
 
-    The start is suggested first. A last batch that the budget cuts short is evaluated and told as
-    far as it goes.
+    The start is suggested first, except to optimisers that want one candidate at a time: they begin
+    there, and some, as SPSA, count what they are told. The last batch is as long as the budget
+    allows.
 
     Args:
         variant: its name there, e.g. `TwoPointsDE`; on the command line `nevergrad/TwoPointsDE`.
@@ -70,8 +71,8 @@ class Nevergrad(AskTell):
         return self._draw(fitting(self.problem, self.batch))
 
     def tell(self, evaluations: list[Evaluation], progress: float) -> None:
-        """Report the losses of all that was asked for."""
-        for candidate, evaluation in zip(self._asked, evaluations, strict=True):
+        """Report the losses of what was asked for; the start may not have been."""
+        for candidate, evaluation in zip(self._asked, evaluations, strict=False):
             loss = evaluation.total if np.isfinite(evaluation.total) else UNUSABLE
             self.optimizer.tell(candidate, loss)
 
@@ -92,7 +93,9 @@ class Nevergrad(AskTell):
         self.optimizer = self.factory(array, self.problem.affordable(), self.batch)
 
     def _first(self) -> list[Any]:
-        """The start as a candidate, which `run` evaluates before anything is asked for."""
+        """The start as a candidate to be told about, if the optimiser shall know of it."""
+        if self.factory.no_parallelization:
+            return []
         self.optimizer.suggest(np.zeros(self.problem.dim))
         return [self.optimizer.ask()]
 
@@ -153,10 +156,6 @@ class CMA(Nevergrad):
         if self.generations:
             rest[0] = torch.from_numpy(self.optimizer.es.mean)
         return rest
-
-    def tell(self, evaluations: list[Evaluation], progress: float) -> None:
-        """Learn from a whole generation; the start and the rest are no part of one."""
-        super().tell(evaluations[: len(self._asked)], progress)
 
     def _build(self, array: Any, ng: Any) -> None:
         family = ng.families.ParametrizedCMA(

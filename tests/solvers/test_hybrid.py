@@ -1,0 +1,72 @@
+"""A batch around the start, then Adam."""
+
+import numpy as np
+import pytest
+import torch
+
+from sparks.errors import SparksError
+from sparks.problem import EditProblem, Evaluation
+from sparks.solve import solve
+from sparks.solvers.hybrid import Hybrid
+from sparks.solvers.ngd import normalised
+from tests.solvers.quadratic import left, quadratic
+
+
+def watched(budget: str, solver: Hybrid, dim: int | None = 16) -> list[list[Evaluation]]:
+    task = quadratic(budget, dim=dim)
+    batches: list[list[Evaluation]] = []
+    task.observers.append(lambda batch: batches.append(list(batch)))
+    solve(task, solver)
+    return batches
+
+
+def test_it_looks_down_the_gradient_and_around_once() -> None:
+    batches = watched("qwen_calls=12", Hybrid(line=3, population=2, reach=0.4, sigma=0.1))
+    assert [len(batch) for batch in batches] == [1, 5, 1, 1, 1, 1, 1, 1]
+    assert batches[0][0].gradient is not None
+    down = -normalised(batches[0][0].gradient)
+    for evaluation, step in zip(batches[1], (0.4, 0.2, 0.1), strict=False):
+        assert torch.allclose(evaluation.z, step * down, atol=1e-6)
+    around = torch.stack([evaluation.z for evaluation in batches[1][3:]])
+    assert 0.05 < around.std() < 0.15
+
+
+@pytest.mark.parametrize(("reach", "wins"), [(0.5, True), (100.0, False)])
+def test_adam_goes_on_from_the_best_that_was_seen(reach: float, wins: bool) -> None:
+    start, batch, after = watched(
+        "qwen_calls=5", Hybrid(line=1, population=2, reach=reach, sigma=50, lr=0.01)
+    )[:3]
+    best = min(start + batch, key=lambda each: each.total)
+    assert (best is batch[0]) == wins
+    step = after[0].z - best.z
+    assert best.gradient is not None
+    assert step.abs().max() < 0.011
+    assert (step * best.gradient).sum() < 0
+
+
+def test_the_batch_fits_what_is_left() -> None:
+    assert [len(batch) for batch in watched("qwen_calls=4", Hybrid())] == [1, 3]
+    assert [len(batch) for batch in watched("qwen_calls=1", Hybrid())] == [1]
+
+
+def test_it_descends_a_quadratic() -> None:
+    assert left(solve(quadratic("qwen_calls=40"), Hybrid(lr=0.1))) < 0.2
+
+
+def test_random_moves_of_a_wide_space_are_smooth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparks.solvers.hybrid.SMALL", 20)
+    task: EditProblem = quadratic(dim=None)
+    solver = Hybrid(population=3, line=0)
+    solver.setup(task, np.random.default_rng(0))
+    controls = task.space.decode(solver.moves)
+    moved = controls.alpha - task.space.decode(torch.zeros(1, task.dim)).alpha
+    spectrum = torch.fft.rfft(torch.cat([moved, moved.flip(2)], dim=2), dim=2).abs().square()
+    assert moved.abs().max() > 0.05
+    assert spectrum[:, :, :4].sum() > 0.999 * spectrum.sum()
+
+
+def test_what_looks_nowhere_is_refused() -> None:
+    with pytest.raises(SparksError, match="at least one candidate"):
+        Hybrid(line=0, population=0)
+    with pytest.raises(SparksError, match="reach is 0"):
+        Hybrid(reach=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparks.budget import COUNTERS
 from sparks.cells import Cell, Plan
-from sparks.config import Config, Settings, merge, read_settings
+from sparks.config import Config, Settings, merge, read_settings, without_code
 from sparks.errors import SparksError
 from sparks.tasks import Task
 
@@ -21,10 +21,13 @@ def axes() -> list[str]:
     return ["solvers", *read_settings(_AXES)]
 
 
-def settings_of(axis: str, only: Sequence[str] = ()) -> dict[str, Settings]:
+def settings_of(
+    axis: str, only: Sequence[str] = (), base: Settings | None = None
+) -> dict[str, Settings]:
     """The named settings of an axis, in the order of `only` if given.
 
     Of `solvers` the names are those of solvers, `NAME@SPACE` to search another space than the rest.
+    The axis may be a YAML file, which may name code only if `base` does too.
 
     Raises:
         SparksError: no such axis, or no such setting on it.
@@ -33,7 +36,7 @@ def settings_of(axis: str, only: Sequence[str] = ()) -> dict[str, Settings]:
         return {name: _solver(name) for name in only or ("adam", "ppo", "cma", "random")}
     known = read_settings(_AXES)
     if Path(axis).is_file():
-        known = {axis: read_settings(axis)}
+        known = {axis: without_code(read_settings(axis), axis, base or {})}
     if axis not in known:
         raise SparksError(f"no axis {axis!r}; choose {', '.join(axes())}, or give a YAML file")
     unknown = [name for name in only if name not in known[axis]]

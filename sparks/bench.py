@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparks.ablate import plan_ablation
 from sparks.cells import Plan, Spread, in_processes, load_plan, run_cells
-from sparks.config import Config, Settings, merge
+from sparks.config import Config, Settings, merge, without_code
 from sparks.edit import check_settings
 from sparks.results import write_results
 from sparks.tasks import Task
@@ -33,13 +33,18 @@ def run_experiment(
 
     Raises:
         SparksError: settings that no edit can use (nothing is written), a plan that contradicts
-            the folder's, or cells that failed (tables are written of the others).
+            the folder's, or cells that failed (tables are written of the others); or a folder with
+            cells left that need code which `plan` does not name.
     """
+    typed: list[Settings] = []
     if plan is None:
         plan = load_plan(output)
     else:
         _check(plan)
+        typed = [cell.settings for cell in plan.cells]
         plan.save(output)
+    left = [cell.settings for cell in plan.cells if not cell.row(output).is_file()]
+    without_code({"left": left}, output / "plan.json", {"typed": typed})
     try:
         run_cells(output, plan, spread or (in_processes(jobs) if jobs > 1 else map))
     finally:

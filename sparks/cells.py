@@ -62,6 +62,10 @@ class Cell:
         label = re.sub(r"[^\w.@-]+", "-", self.setting) + (f"={self.match}" if self.match else "")
         return f"cells/{label}/{self.task}-{self.settings['seed']}"
 
+    def row(self, folder: Path) -> Path:
+        """The file that says that it is finished, and what it reached."""
+        return folder / self.name / "row.json"
+
 
 @dataclass
 class Plan:
@@ -109,7 +113,7 @@ def load_plan(folder: Path) -> Plan:
 
 def finished(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """The rows of all finished cells, in the order of the plan."""
-    files = [folder / cell.name / "row.json" for cell in plan.cells]
+    files = [cell.row(folder) for cell in plan.cells]
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
 
 
@@ -135,7 +139,7 @@ def run_cells(folder: Path, plan: Plan, spread: Spread = map) -> None:
         SparksError: some cells failed; the others are finished.
     """
     work = functools.partial(run_cell, folder, plan.tasks)
-    todo = [cell for cell in plan.cells if not (folder / cell.name / "row.json").is_file()]
+    todo = [cell for cell in plan.cells if not cell.row(folder).is_file()]
     waves: list[tuple[Spread, list[Cell]]] = [
         (map, [cell for cell in todo if cell.alone]),
         (spread, [cell for cell in todo if not cell.alone and cell.reference is None]),
@@ -146,7 +150,7 @@ def run_cells(folder: Path, plan: Plan, spread: Spread = map) -> None:
     for chosen, cells in waves:
         for cell in chosen(work, cells) if cells else ():
             clock.tell(folder, cell)
-    failed = [cell for cell in todo if not (folder / cell.name / "row.json").is_file()]
+    failed = [cell for cell in todo if not cell.row(folder).is_file()]
     if failed:
         first = (folder / failed[0].name / "error.txt").read_text(encoding="utf-8")
         raise SparksError(
@@ -168,7 +172,7 @@ def run_cell(folder: Path, tasks: Sequence[Task], cell: Cell) -> Cell:
         return cell
     keys = {"setting": cell.setting, "match": cell.match, "task": cell.task}
     row = keys | {"seed": cell.settings["seed"], "prompt": task.prompt, "folder": cell.name} | row
-    write_text(home / "row.json", json.dumps(row, indent=1) + "\n")
+    write_text(cell.row(folder), json.dumps(row, indent=1) + "\n")
     (home / "error.txt").unlink(missing_ok=True)
     return cell
 
@@ -230,10 +234,9 @@ class _Clock:
     def tell(self, folder: Path, cell: Cell) -> None:
         self.done += 1
         left = (time.perf_counter() - self.origin) / self.done * (self.count - self.done)
-        file = folder / cell.name / "row.json"
         how = "failed"
-        if file.is_file():
-            row = json.loads(file.read_text(encoding="utf-8"))
+        if cell.row(folder).is_file():
+            row = json.loads(cell.row(folder).read_text(encoding="utf-8"))
             how = f"P(yes) {row['p_yes_baseline']:.3f} -> {row['p_yes_edited']:.3f}"
         print(
             f"{self.done}/{self.count}  {cell.name}  {how}  ({left / 60:.0f} min left)",

@@ -78,6 +78,10 @@ def solve(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with this run directory, and nothing else."),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Repeat the edit that made this mp4 or safetensors."),
+    ] = None,
     json_: _Json = False,
 ) -> None:
     """Edit VIDEO so that it shows what the prompt says.
@@ -109,7 +113,7 @@ def solve(
         from sparks.edit import edit, go_on
         from sparks.progress import reporter, summary
 
-        settings = layers(config or [], options, set_ or [])
+        settings = layers(config or [], options, set_ or [], recipe)
         if resume is None:
             result = edit(settings, output, reporter())
         elif settings or output is not None:
@@ -201,7 +205,7 @@ def ablate(
             plan = plan_ablation(
                 f"sparks ablate {axis}",
                 base,
-                settings_of(axis, only.split(",") if only else ()),
+                settings_of(axis, only.split(",") if only else (), base),
                 task_list(tasks or "pocket12"),
                 seeds=seeds or 1,
                 match=parse_match(match, seeds or 1),

@@ -35,7 +35,8 @@ def sparks(
 
 
 def bench(*more: str) -> tuple[str, ...]:
-    return ("bench", "--tasks", "tasks.yaml", "--model", "model", *more)
+    critic = ("--critic", "plugins.py:Redness")
+    return ("bench", "--tasks", "tasks.yaml", "--config", "settings.yaml", *critic, *more)
 
 
 def test_a_bench_runs_once_and_its_tables_can_be_made_again(
@@ -106,7 +107,7 @@ def test_the_page_stands_alone(sparks: Sparks, workplace: Path) -> None:
     assert len([link for link in links if link.endswith(".mp4")]) == 6
     assert all((folder / unquote(link)).is_file() for link in links)
     assert "http" not in text
-    assert "name: plugins.py:Redness" not in text  # the settings are the user's, not the model's
+    assert "name: plugins.py:Redness" in text  # the settings
     shutil.copytree(folder, workplace / "moved")
     assert all((workplace / "moved" / unquote(link)).is_file() for link in links)
 

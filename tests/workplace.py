@@ -71,6 +71,7 @@ tasks:
   - {name: own, source: own.mp4, prompt: a blue ball grows}
 """
 SETTINGS = """
+model: model
 sampling: {num_inference_steps: 2, grad_steps: 1}
 guidance: {final: {video: {guidance_scale: 2.0}, stg_blocks: []}}
 objective: {weights: {lpips: 0, temporal: 0}}
@@ -81,9 +82,9 @@ budget: qwen_calls=2
 
 
 def make_workplace(folder: Path) -> Path:
-    """Model, plugins and `tasks.yaml`: a clip of the world and a video of one's own."""
+    """Model, plugins, `settings.yaml`; `tasks.yaml`: a clip of the world, a video of one's own."""
     write_model(folder / "model")
-    (folder / "model" / "sparks.yaml").write_text(SETTINGS)
+    (folder / "settings.yaml").write_text(SETTINGS)
     (folder / "plugins.py").write_text(PLUGINS)
     (folder / "tasks.yaml").write_text(TASKS)
     write_clip(folder / "own.mp4", make_clip(17))

@@ -16,7 +16,7 @@ from sparks.solvers.sampling import check_population, draw
 log = logging.getLogger("sparks")
 
 BOUND = 100.0  # of the environment's box, far beyond where a search goes
-LOST = 20.0  # nats: the largest log-ratio; updates longer than this learn nothing from ratios
+LOST = 10.0  # nats; after longer updates, ratios of probability lie far outside of any clip range
 
 
 class PPO:
@@ -35,7 +35,8 @@ class PPO:
             evaluations there are, between 4 and 16, so that few are left over.
         sigma: standard deviation of the policy at the start, in the space's unit.
         epochs: gradient steps per batch.
-        target_kl: nats after which the epochs of an update end; by default k / 16, at most 4.
+        target_kl: nats after which the epochs of an update end; by default k / 16, at most 4;
+            0 for no such end, which needs an lr.
         lr: Adam's learning rate; by default `sigma sqrt(2 target_kl / k) / epochs`, with which all
             epochs, each moving every coordinate of the mean by lr, are `target_kl` away.
         clip_range: how far from 1 a probability ratio is still learnt from.
@@ -62,8 +63,8 @@ class PPO:
         for name, value in (("epochs", epochs), ("lr", lr), ("clip_range", clip_range)):
             if value is not None and not 0 < value < math.inf:
                 raise SparksError(f"{name} is {value}; it must be positive")
-        if target_kl is not None and not (target_kl > 0 and (lr or target_kl < math.inf)):
-            raise SparksError(f"target_kl is {target_kl}; give a positive one, or .inf and an lr")
+        if target_kl is not None and not (0 < target_kl < math.inf or (target_kl == 0 and lr)):
+            raise SparksError(f"target_kl is {target_kl}; give a positive one, or 0 and an lr")
         self.batch, self.sigma, self.epochs = batch, sigma, epochs
         self.target_kl, self.lr, self.clip_range = target_kl, lr, clip_range
         self.report: dict[str, Any] = {}
@@ -87,7 +88,7 @@ class PPO:
         from sparks.envs.sb3 import RetakeVecEnv
         from sparks.solvers.gaussian import GaussianPolicy
 
-        target_kl = self.target_kl or min(problem.dim / 16, 4.0)
+        target_kl = min(problem.dim / 16, 4.0) if self.target_kl is None else self.target_kl
         lr = self.lr or self.sigma * math.sqrt(2 * target_kl / problem.dim) / self.epochs
         self.report = {"batch": batch, "lr": lr, "target_kl": target_kl, "kl": []}
         return stable_baselines3.PPO(
@@ -98,7 +99,7 @@ class PPO:
             batch_size=batch,
             n_epochs=self.epochs,
             clip_range=self.clip_range,
-            target_kl=target_kl,
+            target_kl=target_kl or None,
             policy_kwargs={"log_std_init": math.log(self.sigma)},
             seed=seed,
             device="cpu",

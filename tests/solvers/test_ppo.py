@@ -1,20 +1,24 @@
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from sparks.config import read_settings
 from sparks.errors import SparksError
 from sparks.problem import EditProblem, Evaluation
 from sparks.solve import solve
 from sparks.solvers.ppo import PPO, affordable, divergence, even_batch
 from sparks.solvers.sampling import RandomSearch
 from tests.solvers.quadratic import left, median_left, quadratic
+from tests.workplace import make_workplace, run_sparks
 
 
 def test_it_beats_random_search_clearly_and_its_mean_is_better_than_its_draws() -> None:
-    assert median_left(PPO) < median_left(RandomSearch) / 4
+    assert median_left(PPO, seeds=3) < median_left(RandomSearch, seeds=3) / 4
     outcome = solve(quadratic("qwen_calls=200", seed=1), PPO(), seed=1)
     assert left(outcome) < 0.1
 
@@ -122,7 +126,7 @@ def test_a_loss_that_is_no_number_is_survived() -> None:
 def test_steps_too_long_for_the_number_of_coordinates_are_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    solver = PPO(lr=1.0, target_kl=math.inf)
+    solver = PPO(lr=1.0, target_kl=0)
     outcome = solve(quadratic("qwen_calls=30", dim=None), solver)
     assert outcome.evaluations == 30
     assert min(solver.report["kl"]) > 20
@@ -156,10 +160,38 @@ def test_batches_leave_little_over() -> None:
         ({"epochs": 0}, "epochs is 0"),
         ({"lr": -1.0}, "lr is -1"),
         ({"clip_range": math.inf}, "clip_range is inf"),
-        ({"target_kl": 0.0}, "target_kl is 0"),
-        ({"target_kl": math.inf}, "target_kl is inf"),
+        ({"target_kl": 0}, "target_kl is 0"),
+        ({"target_kl": math.inf, "lr": 1.0}, "target_kl is inf"),
     ],
 )
 def test_unusable_numbers_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SparksError, match=message):
         PPO(**options)
+
+
+def test_an_edit_searches_few_coordinates_unless_a_space_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(make_workplace(tmp_path))
+
+    def solved(*more: str) -> dict[str, Any]:
+        given = ["solve", "own.mp4", "--prompt", "a blue ball grows", "--config", "settings.yaml"]
+        given += ["--solver", "ppo", "--budget", "qwen_calls=6"]
+        given += ["--critic", "plugins.py:Redness", "--json", *more]
+        code, out, err = run_sparks(monkeypatch, capsys, *given)
+        assert code == 0, err
+        return json.loads(out)  # type: ignore[no-any-return]
+
+    few = solved("--set", "space.mode=text")
+    assert (few["space"], few["spent"]["qwen_calls"], few["stopped_by"]) == (
+        "temporal",
+        6,
+        "qwen_calls",
+    )
+    assert few["solver_report"]["target_kl"] == 1  # of 16 coordinates
+    settings = read_settings(Path(few["run_dir"]) / "config.yaml")
+    assert settings["space"] == {"name": "temporal", "mode": "text"}
+    theirs = solved("--config", "reference-ppo")
+    assert theirs["space"] == "full"
+    assert (theirs["solver_report"]["lr"], theirs["solver_report"]["batch"]) == (1e-3, 4)
+    assert len(theirs["solver_report"]["kl"]) == 1

@@ -56,11 +56,13 @@ class AskTell(ABC):
         self.search(problem, torch.zeros(1, problem.dim, device=problem.device))
 
     def search(self, problem: EditProblem, z: Tensor) -> None:
-        """Tell and ask from candidates `z [B, k]` on; a gradient that is no number is not told."""
+        """Tell and ask from candidates `z [B, k]` on."""
         while True:
             progress = problem.meter.progress
             evaluations = problem.evaluate(z, gradient=self.needs_gradient)
-            if not self.needs_gradient or all(evaluation.finite for evaluation in evaluations):
+            if self.needs_gradient:
+                evaluations = [evaluation for evaluation in evaluations if evaluation.finite]
+            if evaluations:
                 self.tell(evaluations, progress)
             z = self.ask()
 
@@ -76,7 +78,8 @@ class AskTell(ABC):
     def tell(self, evaluations: list[Evaluation], progress: float) -> None:
         """Learn from what was asked; `progress` is the share of the budget spent before it.
 
-        Without gradients, a total may be NaN.
+        With gradients, evaluations are left out whose total or gradient is no number; without, a
+        total may be NaN.
         """
 
 

@@ -23,6 +23,7 @@ from sparks.solve import Outcome, Solver, solve
 from tests.toy import ToyEditor, problem
 
 LIGHT = Weights(lpips=0, temporal=0)
+HEAVY = ("torch._dynamo", "sparks.solvers.gaussian", "sparks.envs.sb3", "nevergrad")  # to import
 Prepare = Callable[[], None] | None
 
 
@@ -64,6 +65,9 @@ def _total(evaluation: Evaluation) -> float:
     return evaluation.total
 
 
+REGISTERED = [
+    "nevergrad/TwoPointsDE" if name == "nevergrad" else name for name in registry.solvers.names()
+]
 OWN: dict[str, type] = {"batches": Batches, "stateless": Stateless}
 
 
@@ -98,7 +102,7 @@ def start(
     `prepare` is called in it first.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.searches"])
+    context.set_forkserver_preload(["tests.searches", *HEAVY])
     process = context.Process(target=_run, args=(folder, name, budget, seconds, prepare))
     process.start()
     return process

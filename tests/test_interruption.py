@@ -22,7 +22,18 @@ from sparks.problem import EditProblem
 from sparks.runs import Run
 from sparks.solve import solve
 from sparks.solvers.adam import Adam
-from tests.searches import LIGHT, Batches, history, make, result, rows, search, start, wait_for_rows
+from tests.searches import (
+    LIGHT,
+    REGISTERED,
+    Batches,
+    history,
+    make,
+    result,
+    rows,
+    search,
+    start,
+    wait_for_rows,
+)
 from tests.toy import Brightness, ToyEditor, problem
 
 
@@ -230,6 +241,26 @@ class Flaky(Brightness):
         if -call in self.bad:
             frames.register_hook(lambda gradient: gradient * float("nan"))
         return odds
+
+
+class Spotty(Brightness):
+    """No number for the first candidate of most batches."""
+
+    def log_odds(self, frames: Tensor, prompt: str, indices: Sequence[int] | None = None) -> Tensor:
+        odds = super().log_odds(frames, prompt, indices)
+        if len(self.asked) % 3 == 1:
+            return odds
+        return torch.where(torch.arange(len(odds)) == 0, float("nan"), odds)
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_every_solver_survives_candidates_that_are_no_number(name: str) -> None:
+    task = problem("renders=30", critic=Spotty(), weights=LIGHT)
+    outcome = solve(task, make(name), seed=4)
+    assert (outcome.evaluations, outcome.stopped_by) == (30, "renders")
+    assert outcome.skipped >= 2
+    assert torch.isfinite(outcome.best.z).all()
+    assert outcome.best.total <= outcome.start.total
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -12,13 +12,23 @@ from sparks.checkpoints import Checkpoint, load_checkpoint, previous, save_check
 from sparks.errors import SparksError
 from sparks.journal import Journal
 from sparks.solvers.adam import Adam
-from tests.searches import Batches, history, make, result, rows, search, start, wait_for_rows
+from tests.searches import (
+    REGISTERED,
+    Batches,
+    history,
+    make,
+    result,
+    rows,
+    search,
+    start,
+    wait_for_rows,
+)
 from tests.toy import ToyEditor
 
 SOLVERS = ["adam", "batches", "stateless"]
 
 
-@pytest.mark.parametrize("name", ["adam", "batches"])
+@pytest.mark.parametrize("name", [*REGISTERED, "batches"])
 def test_killed_at_random_moments_a_search_ends_as_if_it_had_not_been(
     tmp_path: Path, name: str
 ) -> None:

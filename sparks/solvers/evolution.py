@@ -15,7 +15,7 @@ from sparks.errors import SparksError
 from sparks.problem import EditProblem, Evaluation
 from sparks.solve import AskTell
 from sparks.solvers import LOW_DIMENSIONAL
-from sparks.solvers.sampling import check_population, fitting
+from sparks.solvers.sampling import affordable, check_population, fitting
 
 UNUSABLE = 1e20  # told for a loss that is no number
 ARCHIVE_BYTES = 256 * 2**20
@@ -139,22 +139,23 @@ class CMA(Nevergrad):
                 f"cma's matrix over {problem.dim} coordinates does not fit; "
                 "leave solver.diagonal out, or choose a smaller space"
             )
-        self.generations = 0
+        self.generations = self.averaged = 0
         super().setup(problem, rng)
 
     def ask(self) -> Tensor:
         """A generation; at the end the mean and what else the budget allows."""
-        left = self.problem.affordable()
-        if left is None or left > self.batch:
+        left = affordable(self.problem)
+        if left > self.batch:
             self.generations += 1
             return self._draw(self.batch)
-        return self._rest(max(1, left))
+        return self._rest(max(1, int(left)))
 
     def _rest(self, count: int) -> Tensor:
         rest = self._draw(count)
         self._asked = []  # a part of a generation teaches nothing
-        if self.generations:
+        if self.generations > self.averaged:  # a mean that has been evaluated is not asked again
             rest[0] = torch.from_numpy(self.optimizer.es.mean)
+            self.averaged = self.generations
         return rest
 
     def _build(self, array: Any, ng: Any) -> None:

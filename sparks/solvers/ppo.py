@@ -11,7 +11,7 @@ from torch import Tensor
 from sparks.errors import SparksError
 from sparks.problem import EditProblem
 from sparks.solvers import LOW_DIMENSIONAL
-from sparks.solvers.sampling import check_population, draw
+from sparks.solvers.sampling import affordable, check_population, draw
 
 log = logging.getLogger("sparks")
 
@@ -126,14 +126,6 @@ def even_batch(left: int | None) -> int:
     wanted = min(max(round(math.sqrt(left) / 2), 4), 16)
     sizes = range(max(2, wanted // 2), 2 * wanted + 1)
     return min(sizes, key=lambda size: (left - 1) % size + abs(size - wanted))
-
-
-def affordable(problem: EditProblem) -> float:
-    """Evaluations that the budget still allows, as far as seconds go at the pace so far."""
-    meter, counted = problem.meter, problem.affordable()
-    clock, spent = meter.budget.wall_clock, meter.wall_clock
-    timed = meter.renders * (clock / spent - 1) if clock and spent else math.inf
-    return min(math.inf if counted is None else counted, timed)
 
 
 def divergence(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> float:

@@ -49,6 +49,14 @@ class BestOfSeeds:
             problem.evaluate(start, seed=int(rng.integers(2**31)))
 
 
+def affordable(problem: EditProblem) -> float:
+    """Evaluations that the budget still allows, as far as seconds go at the pace so far."""
+    meter, counted = problem.meter, problem.affordable()
+    clock, spent = meter.budget.wall_clock, meter.wall_clock
+    timed = meter.renders * (clock / spent - 1) if clock and spent else math.inf
+    return min(math.inf if counted is None else counted, timed)
+
+
 def fitting(problem: EditProblem, batch: int) -> int:
     """As much of a batch as the counts allow; 1 at least, for the problem to refuse."""
     left = problem.affordable()

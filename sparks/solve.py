@@ -159,6 +159,8 @@ def _run(problem: EditProblem, solver: Solver, rng: np.random.Generator, keeper:
     """Search from the start, or go on: from the solver's state, else by recalling every row."""
     rows, checkpoint = keeper.rows, keeper.checkpoint
     if checkpoint is None:
+        if rows and getattr(solver, "needs_gradient", False):
+            log.warning("there is no state to go on from: %d gradients are made again", len(rows))
         problem.resume(Past(rows), 0)
         return solver.run(problem, rng)
     after = checkpoint.before

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from sparks.cli import main
 from sparks.controls import controls_metadata, load_controls
 from sparks.edit import Prepared, edit, prepare
+from sparks.journal import Journal
 from sparks.kept import Kept
 from sparks.media import read_clip, write_clip
 from sparks.pocket.perceptual import Trunk, save_trunk
@@ -400,3 +402,98 @@ def test_output_must_be_new_or_empty(sparks: Sparks, tmp_path: Path) -> None:
         assert code == 2
         assert str(output) in err
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["note"]
+
+
+STOPPER = """
+import os
+import signal
+
+from sparks.registry import critics
+
+Redness = critics.get("critic.py:Redness")
+
+
+class Stopper(Redness):
+    \"\"\"Interrupts the process at its second question.\"\"\"
+
+    asked = 0
+
+    def log_odds(self, *arguments, **options):
+        self.asked += 1
+        if self.asked == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().log_odds(*arguments, **options)
+"""
+
+
+def test_an_interrupted_edit_is_whole_and_goes_on(
+    sparks: Sparks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "stopper.py").write_text(STOPPER)
+    run, critic = tmp_path / "run", f"{tmp_path / 'stopper.py'}:Stopper"
+    code, out, err = sparks(*options(run, "--critic", critic))
+    assert code == 130, err
+    assert "stopping: the running evaluation is finished" in caplog.text
+    result = json.loads(out)
+    assert (result["stopped_by"], result["spent"]["renders"]) == ("interrupt", 2)
+    assert {path.name for path in run.iterdir()} >= FILES | {"state.safetensors"}
+    for _ in range(2):
+        before = (run / "history.jsonl").read_bytes()
+        code, out, err = sparks("solve", "--resume", str(run), "--json")
+        assert (run / "history.jsonl").read_bytes().startswith(before)
+        assert err.count("evaluation ") == 2 * 2  # a line tells of one and of the best
+    assert code == 0
+    assert json.loads(out)["stopped_by"] == "qwen_calls"
+    assert {path.name for path in run.iterdir()} == FILES
+    _check_history(run, json.loads(out))
+    assert sparks(*options(tmp_path / "whole"))[0] == 0
+
+    def history(folder: Path) -> list[dict[str, Any]]:
+        lines = (folder / "history.jsonl").read_text().splitlines()
+        return [json.loads(line) | {"cost": None} for line in lines]
+
+    assert history(run) == history(tmp_path / "whole")
+    assert load_controls(run / "best.safetensors").alpha.equal(
+        load_controls(tmp_path / "whole" / "best.safetensors").alpha
+    )
+    files = {path: path.read_bytes() for path in run.iterdir()}
+    code, again, err = sparks("solve", "--resume", str(run), "--json")
+    assert (code, json.loads(again)) == (0, json.loads(out))
+    assert "is finished; there is nothing left to do" in caplog.text
+    assert files == {path: path.read_bytes() for path in run.iterdir()}
+
+
+def test_what_cannot_go_on_is_refused_in_a_line(
+    sparks: Sparks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def refused(*more: str) -> str:
+        code, out, err = sparks("solve", "--resume", str(run), *more)
+        assert (code, out) == (2, "")
+        return err.splitlines()[-1]
+
+    assert "no run at" in refused()
+    shutil.copy("source.mp4", "changing.mp4")
+    assert sparks(*options(run, video="changing.mp4"))[0] == 0
+    (run / "result.json").unlink()
+    assert "give --resume alone" in refused("--budget", "renders=9")
+    assert "give --resume alone" in refused("--output", "elsewhere")
+    journal = Journal(run)
+    assert "is in use by another process" in refused()
+    journal.close()
+    shutil.copy("short.mp4", "changing.mp4")
+    assert "at least 5" in refused()
+    write_clip("changing.mp4", make_clip(17, size=35))
+    assert re.search("source of run .* was .*; bring it back, or start a new run", refused())
+    shutil.copy("source.mp4", "changing.mp4")
+    monkeypatch.chdir(tmp_path)  # paths in config.yaml are those of where the run was started
+    code, _, err = sparks("solve", "--resume", "run")
+    assert code == 0, err
+    assert "evaluation " not in err
+    (run / "result.json").unlink()
+    lines = (run / "history.jsonl").read_text().splitlines()
+    (run / "run.json").write_text("{")
+    assert "cannot read" in refused()
+    (run / "history.jsonl").write_text("\n".join(["{}", *lines[1:]]) + "\n")
+    assert "row 1 of" in refused()

@@ -1,4 +1,4 @@
-"""Conformance checks that a plugin's author can run; each raises AssertionError with the reason."""
+"""The check of a critic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def check_critic(critic: Critic, frames: Tensor, question: str, *, atol: float =
 
     Raises:
         AssertionError: wrong shape or type, not finite, not repeatable, batch items that influence
-            one another, changed input, or a missing or unusable gradient.
+            one another, changed input, a missing or unusable gradient, or a number of calls that
+            cannot be charged.
     """
     import torch
 
@@ -38,6 +39,11 @@ def check_critic(critic: Critic, frames: Tensor, question: str, *, atol: float =
     singles = torch.cat([critic.log_odds(video[None], question) for video in frames])
     gap = (odds - singles).abs().max().item()
     assert gap <= atol, f"a batch and its videos one by one differ by {gap:g}"
+    looked = critic.log_odds(frames, question, list(range(frames.shape[1])))
+    assert looked.shape == odds.shape, "log_odds fails when it is told which frames to look at"
+    calls = getattr(critic, "calls", 1)
+    assert isinstance(calls, int), f"calls is {calls!r}, not a whole number"
+    assert calls >= 1, f"calls is {calls}; every video is charged at least one"
     _check_gradient(critic, frames, question)
 
 

@@ -1,0 +1,143 @@
+"""The check of an editor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparks.controls import Controls
+    from sparks.editors.base import Editor
+    from sparks.editors.conditioning import Conditioning
+    from sparks.editors.schedule import Sampling
+    from sparks.media import Clip
+
+
+def check_editor(
+    editor: Editor,
+    clip: Clip,
+    prompt: str,
+    *,
+    prefix_frames: int = 1,
+    sampling: Sampling | None = None,
+    atol: float = 1e-3,
+) -> None:
+    """Check that `editor` keeps the promises of `Editor` on one clip with sound.
+
+    Args:
+        clip: of a size and length that the editor takes.
+        prompt: of the edit.
+        prefix_frames: K, the frames to keep.
+        sampling: few steps, some with gradient; 2 and 1 by default.
+        atol: how much frames may differ between a batch and its candidates one by one, and must
+            between candidates.
+
+    Raises:
+        AssertionError: something missing, controls or frames of wrong shape or range, not
+            repeatable, candidates that influence one another, controls or noise that do nothing,
+            wrong counters, or a missing gradient.
+    """
+    import torch
+
+    from sparks.editors.base import Editor
+    from sparks.editors.schedule import Sampling
+
+    missing = [name for name in vars(Editor) if name[0] != "_" and not hasattr(editor, name)]
+    assert not missing, f"the editor lacks {', '.join(missing)}"
+    sampling = sampling or Sampling(num_inference_steps=2, grad_steps=1)
+    given = editor.prepare(clip, prompt, prefix_frames=prefix_frames, seed=0)
+    assert (given.prompt, given.num_frames) == (prompt, len(clip.frames)), (
+        f"prepare says {given.prompt!r} and {given.num_frames} frames of {prompt!r} and "
+        f"{len(clip.frames)}"
+    )
+    start = editor.start(given)
+    _check_start(start)
+    pair = _moved(start)
+    before = (editor.forwards, editor.backwards)
+    frames = editor.render(given, pair, sampling=sampling)
+    assert editor.forwards >= before[0] + 2, "a render of two is not counted in `forwards`"
+    assert editor.backwards == before[1], "`backwards` counts a render without gradient"
+    _check_frames(frames, clip)
+    assert torch.equal(frames, editor.render(given, pair, sampling=sampling)), (
+        "the same controls rendered twice differ"
+    )
+    assert _apart(frames[0], frames[1]) > atol, "other controls make the same frames"
+    alone = editor.render(given, start, sampling=sampling)[0]
+    apart = _apart(alone, frames[0])
+    assert apart <= atol, f"a candidate in a batch and alone differ by {apart:g}"
+    other = editor.render(given.with_noise(1), start, sampling=sampling)[0]
+    assert _apart(alone, other) > atol, "other noise makes the same frames"
+    _check_gradient(editor, given, pair, sampling, frames, atol)
+    _check_sound(editor, clip, prompt, start, sampling)
+
+
+def _apart(first: Tensor, second: Tensor) -> float:
+    return (first - second).abs().max().item()
+
+
+def _check_start(start: Controls) -> None:
+    assert start.batch == len(start.delta_v) == 1, "start is not a batch of one"
+    assert start.alpha.ndim == 4, f"alpha is {tuple(start.alpha.shape)}, not [1, C, T, M]"
+    assert start.delta_v.ndim == 3, f"delta_v is {tuple(start.delta_v.shape)}, not [1, L, D]"
+    assert start.alpha.isfinite().all(), "alpha of the start is not finite"
+    assert not start.delta_v.any(), "delta_v of the start is not zero"
+
+
+def _moved(start: Controls) -> Controls:
+    """The start, and something else."""
+    import torch
+
+    from sparks.controls import Controls
+
+    generator = torch.Generator().manual_seed(0)
+
+    def pair(value: Tensor) -> Tensor:
+        offset = torch.randn(value.shape, generator=generator).to(value)
+        return torch.cat([value, value + offset])
+
+    return Controls(pair(start.alpha), pair(start.delta_v))
+
+
+def _check_frames(frames: Tensor, clip: Clip) -> None:
+    wanted = (2, *clip.frames.shape)
+    assert frames.shape == wanted, f"frames are {tuple(frames.shape)}, not {wanted}"
+    low, high = frames.min().item(), frames.max().item()
+    assert 0 <= low <= high <= 1, f"frames reach from {low:g} to {high:g}, not within [0, 1]"
+    assert not frames.requires_grad, "frames carry a gradient that was not asked for"
+
+
+def _check_gradient(
+    editor: Editor,
+    given: Conditioning,
+    pair: Controls,
+    sampling: Sampling,
+    frames: Tensor,
+    atol: float,
+) -> None:
+    from sparks.controls import Controls
+
+    leaves = [value.clone().requires_grad_() for value in (pair.alpha, pair.delta_v)]
+    before = editor.backwards
+    again = editor.render(given, Controls(*leaves), sampling=sampling, gradient=True)
+    apart = _apart(again, frames)
+    assert apart <= atol, f"frames with and without gradient differ by {apart:g}"
+    again[0].square().sum().backward()
+    assert editor.backwards > before, "a backward is not counted in `backwards`"
+    for name, leaf in zip(("alpha", "delta_v"), leaves, strict=True):
+        assert leaf.grad is not None, f"no gradient reaches {name}"
+        assert leaf.grad.isfinite().all(), f"the gradient of {name} is not finite"
+        assert leaf.grad[0].any(), f"the gradient of {name} is zero"
+        assert not leaf.grad[1].any(), "the frames of one candidate depend on another"
+
+
+def _check_sound(
+    editor: Editor, clip: Clip, prompt: str, start: Controls, sampling: Sampling
+) -> None:
+    imagined = editor.synthesise_audio(clip, prompt, sampling=sampling)
+    assert imagined.shape == start.alpha.shape, (
+        f"synthesise_audio makes {tuple(imagined.shape)}, not {tuple(start.alpha.shape)}"
+    )
+    waveform, rate = editor.decode_audio(start.alpha)
+    assert waveform.ndim == 2, f"decode_audio makes {tuple(waveform.shape)}, not [C, N]"
+    assert rate > 0, f"decode_audio says {rate} samples a second"

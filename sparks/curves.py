@@ -35,7 +35,7 @@ def draw_curves(path: Path, folder: Path, groups: Mapping[str, Sequence[Row]]) -
     for setting, rows in groups.items():
         runs = [(row["task"], _best(folder / row["folder"])) for row in rows]
         for column, counter in enumerate(_COUNTERS):
-            grid = np.linspace(0, max(run[counter][-1] for _, run in runs), _POINTS)
+            grid = _thinned([value for _, run in runs for value in run[counter]])
             for axis, value in zip(axes[:, column], _VALUES, strict=True):
                 _draw(axis, setting, grid, [(t, _at(grid, r[counter], r[value])) for t, r in runs])
     for axis, label in zip(axes[:, 0], _VALUES.values(), strict=True):
@@ -59,6 +59,13 @@ def _best(run: Path) -> dict[str, list[float]]:
         for name in _VALUES:
             curve[name].append(best[name])
     return curve
+
+
+def _thinned(values: list[float]) -> np.ndarray:
+    """At most _POINTS of the distinct values, both ends among them."""
+    distinct = np.unique(values)
+    count = min(len(distinct), _POINTS)
+    return distinct[np.linspace(0, len(distinct) - 1, count).round().astype(int)]
 
 
 def _at(grid: np.ndarray, spent: Sequence[float], found: Sequence[float]) -> np.ndarray:

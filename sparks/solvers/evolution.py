@@ -151,7 +151,7 @@ class CMA(Nevergrad):
         return self._rest(max(1, int(left)))
 
     def _rest(self, count: int) -> Tensor:
-        rest = self._draw(count)
+        rest = self._draw(self.batch)[:count]
         self._asked = []  # a part of a generation teaches nothing
         if self.generations > self.averaged:  # a mean that has been evaluated is not asked again
             rest[0] = torch.from_numpy(self.optimizer.es.mean)

@@ -364,8 +364,13 @@ def recommended(folder: Path | str) -> Settings:
     return read_settings(path) if path.is_file() else {}
 
 
-def layers(configs: Iterable[str], options: Mapping[str, Any], pairs: Iterable[str]) -> Settings:
-    """The user's settings: files and presets, then options that were given, then `--set`.
+def layers(
+    configs: Iterable[str],
+    options: Mapping[str, Any],
+    pairs: Iterable[str],
+    recipe: Path | None = None,
+) -> Settings:
+    """The user's settings: a recipe, files and presets, options that were given, then `--set`.
 
     `solver` is a plugin's name, `critic` one or a model, `window` is `START:END`.
 
@@ -381,8 +386,12 @@ def layers(configs: Iterable[str], options: Mapping[str, Any], pairs: Iterable[s
     if "window" in given:
         given["window"] = _window(given["window"])
     typed = merge(given, assignments(pairs))
-    files = (without_code(read_settings(config), config, typed) for config in configs)
-    return merge(*files, typed)
+    files = {str(config): read_settings(config) for config in configs}
+    if recipe is not None:
+        from sparks.recipes import repeat
+
+        files = {str(recipe): repeat(recipe, typed.get("video")), **files}
+    return merge(*(without_code(read, path, typed) for path, read in files.items()), typed)
 
 
 def without_code(settings: Settings, source: Path | str, named: Settings) -> Settings:

@@ -33,12 +33,14 @@ from sparks.critics.base import Critic
 from sparks.decoding import check_video
 from sparks.editors.conditioning import Conditioning
 from sparks.errors import SparksError
+from sparks.fingerprint import fingerprints
 from sparks.kept import Kept, stamp
 from sparks.media import Clip, fit_clip, read_clip
 from sparks.objective import Objective
 from sparks.problem import EditProblem
 from sparks.progress import Silent
 from sparks.quiet import quiet_libraries
+from sparks.recipes import recipe
 from sparks.runs import Run
 from sparks.solve import Outcome, Solver, solve
 from sparks.spaces import Space
@@ -213,6 +215,7 @@ def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
         seed=config.seed,
     )
     facts = _facts(config, clip, conditioning, {"name": video.name, "sha256": digest})
+    facts |= {"fingerprint": fingerprints(folder)} if folder else {}
 
     def baseline() -> Tensor:
         untuned = editor.start(conditioning)
@@ -462,23 +465,15 @@ def _conclude(
     }
     if remarks := getattr(prepared.solver, "report", None):
         result["solver_report"] = remarks
-    recipe = {
-        **prepared.facts,
-        "seeds": prepared.facts["seeds"] | {"noise": noise},
-        "model": config.model,
-        "solver": config.solver.name,
-        "space": config.space.name,
-        "index": outcome.best.index,
-        "p_yes": outcome.best.p_yes,
-    }
+    made = recipe(config, prepared.facts, result, outcome.best.index, noise)
     report.stage("writing the videos")
-    run.save_best(best, recipe)
+    run.save_best(best, made)
     source = prepared.source if config.sound != "none" else replace(prepared.source, waveform=None)
     run.save_videos(
         source,
         replace(source, frames=baseline.cpu()),
         _with_sound(replace(source, frames=edited.cpu()), prepared, best),
-        json.dumps(recipe),
+        json.dumps(made),
         pictures,
     )
     run.finish(result, pictures)

@@ -21,7 +21,12 @@ def plan_bench(base: Settings, tasks: Sequence[Task], *, seeds: int = 1) -> Plan
 
 
 def run_experiment(
-    output: Path, plan: Plan | None = None, *, jobs: int = 1, spread: Spread | None = None
+    output: Path,
+    plan: Plan | None = None,
+    *,
+    jobs: int = 1,
+    spread: Spread | None = None,
+    sheets: bool = False,
 ) -> str:
     """Run what is not finished and write tables and page; the Markdown.
 
@@ -30,6 +35,7 @@ def run_experiment(
         plan: added to what the folder has planned.
         jobs: processes for cells that may run beside others.
         spread: another executor for those.
+        sheets: also write contact sheets.
 
     Raises:
         SparksError: settings that no edit can use (nothing is written), a plan that contradicts
@@ -48,7 +54,7 @@ def run_experiment(
     try:
         run_cells(output, plan, spread or (in_processes(jobs) if jobs > 1 else map))
     finally:
-        text = write_results(output)
+        text = write_results(output, sheets)
     return text
 
 

@@ -46,6 +46,7 @@ _Tasks = Annotated[
 ]
 _Seeds = Annotated[int | None, typer.Option(min=1, help="Of each task, counted up from 42.")]
 _Jobs = Annotated[int, typer.Option(min=1, help="Processes; never for what is timed.")]
+_Sheets = Annotated[bool, typer.Option("--sheets", help="Also write contact sheets (PNG).")]
 _Folder = Annotated[
     Path | None, typer.Option(help="Gone on with if it holds an experiment; default in runs.")
 ]
@@ -137,6 +138,7 @@ def bench(
     config: _Config = None,
     jobs: _Jobs = 1,
     output: _Folder = None,
+    sheets: _Sheets = False,
     json_: _Json = False,
 ) -> None:
     """Edit a list of tasks with one configuration and measure the edits.
@@ -155,7 +157,7 @@ def bench(
         if output is None or base or tasks or seeds or not (output / "plan.json").is_file():
             plan = plan_bench(base, task_list(tasks or "pocket12"), seeds=seeds or 1)
         folder = output or new_folder("bench")
-        text = run_experiment(folder, plan, jobs=jobs)
+        text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
     _print_results(folder, text, json_)
 
 
@@ -182,6 +184,7 @@ def ablate(
     config: _Config = None,
     jobs: _Jobs = 1,
     output: _Folder = None,
+    sheets: _Sheets = False,
     json_: _Json = False,
 ) -> None:
     """Compare settings that differ along one AXIS over a list of tasks.
@@ -211,7 +214,7 @@ def ablate(
                 match=parse_match(match, seeds or 1),
             )
         folder = output or new_folder(f"ablate-{axis}")
-        text = run_experiment(folder, plan, jobs=jobs)
+        text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
     _print_results(folder, text, json_)
 
 

@@ -4,6 +4,7 @@ table.md, table.csv, table.json    means with 95 % bootstrap intervals over task
 cells.csv                          one line per edit
 curve*.png                         best so far against calls and against seconds
 index.html                         all of it, with the videos
+sheets/TASK.png                    if asked for: frames of source, prompt only and every setting
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from sparks import page
 from sparks.cells import Plan, finished, load_plan, source
 from sparks.curves import draw_curves
 from sparks.files import write_text
+from sparks.media import contact_sheet, read_clip
 from sparks.score import METRICS
 from sparks.tables import Estimate, Row, csv_text, estimate, markdown
+from sparks.tasks import Task
 
 Groups = dict[str, list[Row]]  # rows of each setting
 
 
-def write_results(folder: Path) -> str:
-    """Write every file named above and return the Markdown.
+def write_results(folder: Path, sheets: bool = False) -> str:
+    """Write every file named above, contact sheets only with `sheets`, and return the Markdown.
 
     Raises:
         SparksError: `folder` holds no plan.
@@ -45,7 +48,9 @@ def write_results(folder: Path) -> str:
     content = {"title": plan.title, "estimates": estimates, "cells": rows}
     write_text(folder / "table.json", json.dumps(content, indent=1) + "\n")
     for match, groups in tables.items():
-        draw_curves(folder / _curve(match), folder, groups)
+        draw_curves(folder / f"curve{_suffix(match)}.png", folder, groups)
+        for task, videos in _videos(folder, plan, groups) if sheets else ():
+            _write_sheet(folder / "sheets" / f"{task.name}{_suffix(match)}.png", folder, videos)
     write_text(folder / "index.html", _page(folder, plan, tables))
     return text
 
@@ -76,8 +81,8 @@ def _heading(match: str | None) -> str:
     return f"At equal {METRICS[match][0]}" if match else "Means"
 
 
-def _curve(match: str | None) -> str:
-    return f"curve-{match}.png" if match else "curve.png"
+def _suffix(match: str | None) -> str:
+    return f"-{match}" if match else ""
 
 
 def _markdown(plan: Plan, match: str | None, groups: Groups) -> str:
@@ -143,15 +148,18 @@ def _outcome(rows: Sequence[Row]) -> str:
 def _page(folder: Path, plan: Plan, tables: Mapping[str | None, Groups]) -> str:
     sections = []
     for match, groups in tables.items():
-        parts = [page.table(*_means(groups)), page.image(_curve(match), "best so far")]
-        parts.append(page.table(*_by_task(plan, groups), words=2))
+        curve = page.image(f"curve{_suffix(match)}.png", "best so far")
+        parts = (page.table(*_means(groups)), curve, page.table(*_by_task(plan, groups), words=2))
         sections.append(page.section(_heading(match), page.paragraph(_READING), *parts))
-        rows = [row for rows in groups.values() for row in rows]
-        sections.append(
-            page.section(f"Videos: {_heading(match).lower()}", *_videos(folder, plan, rows))
+        videos = (
+            page.video_row(f"{task.name}: {task.prompt}", shown)
+            for task, shown in _videos(folder, plan, groups)
         )
-    settings = {cell.setting: cell.settings for cell in reversed(plan.cells)}
-    text = yaml.safe_dump(dict(reversed(settings.items())), sort_keys=False)
+        sections.append(page.section(f"Videos: {_heading(match).lower()}", *videos))
+    settings: dict[str, Any] = {}
+    for cell in plan.cells:
+        settings.setdefault(cell.setting, cell.settings)
+    text = yaml.safe_dump(settings, sort_keys=False)
     return page.page(plan.title, *sections, page.section("Settings", page.code(text)))
 
 
@@ -162,10 +170,10 @@ _READING = (
 )
 
 
-def _videos(folder: Path, plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
-    """One row per task: source, prompt only, and the first seed of every setting."""
+def _videos(folder: Path, plan: Plan, groups: Groups) -> Iterator[tuple[Task, dict[str, str]]]:
+    """Of each task the videos by caption: source, prompt only, the first seed of every setting."""
     for task in plan.tasks:
-        mine = [row for row in rows if row["task"] == task.name]
+        mine = [row for rows in groups.values() for row in rows if row["task"] == task.name]
         if not mine:
             continue
         first = [row for row in mine if row["seed"] == mine[0]["seed"]]
@@ -174,7 +182,12 @@ def _videos(folder: Path, plan: Plan, rows: Sequence[Row]) -> Iterator[str]:
         videos[prompt_only] = f"{first[0]['folder']}/baseline.mp4"
         for row in first:
             videos[_caption(row["setting"], row, "edited")] = f"{row['folder']}/edited.mp4"
-        yield page.video_row(f"{task.name}: {task.prompt}", videos)
+        yield task, videos
+
+
+def _write_sheet(path: Path, folder: Path, videos: Mapping[str, str]) -> None:
+    clips = {caption.splitlines()[0]: folder / video for caption, video in videos.items()}
+    contact_sheet(path, {name: read_clip(clip).frames for name, clip in clips.items()})
 
 
 def _caption(name: str, row: Row, which: str) -> str:

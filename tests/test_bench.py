@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sparks import page
 from sparks.edit import prepare
@@ -60,12 +62,13 @@ def test_a_bench_runs_once_and_its_tables_can_be_made_again(
     for path in folder.glob("cells/*/*/*"):
         times[path] = path.stat().st_mtime_ns
     (folder / "index.html").unlink()
-    code, out, err = sparks("bench", "--output", "out")
+    code, out, err = sparks("bench", "--output", "out", "--sheets")
     assert code == 0, err
     assert "| 00-jump | a red ball jumps |" in out
     assert (folder / "table.md").read_text() in out
     assert times == {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/*/*")}
     assert (folder / "index.html").is_file()
+    assert np.asarray(Image.open(folder / "sheets" / "own.png")).std() > 10
 
     remeasured = folder / world["folder"] / "row.json"
     before = json.loads(remeasured.read_text())

@@ -19,7 +19,7 @@ def prepare_decoder(vae: Any, levers: Levers) -> None:
     if levers.channels_last:
         vae.decoder.to(memory_format=torch.channels_last_3d)
     if levers.compile_decoder:
-        vae.decoder.compile()
+        vae.decoder.compile(backend=levers.compile_backend)
 
 
 def decode(vae: Any, latent: Tensor, levers: Levers) -> Tensor:

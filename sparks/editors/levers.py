@@ -16,6 +16,7 @@ class Levers:
         attention: backend of diffusers, e.g. `_native_cudnn` or `_native_flash`; its default if
             None.
         compile: compile the repeated transformer block.
+        compile_backend: what compiles; `inductor` makes kernels, the others of torch check.
         activation_budget: with `compile`, what share of a block's activations its backward pass
             may keep; it takes the place of checkpointing. 0 keeps the inputs only.
         cuda_graphs: replay the steps without gradient as one CUDA graph.
@@ -32,6 +33,7 @@ class Levers:
     cached_positions: bool = True
     attention: str | None = None
     compile: bool = False
+    compile_backend: str = "inductor"
     activation_budget: float | None = None
     cuda_graphs: bool = False
     keep_blocks: int | None = None

@@ -23,9 +23,10 @@ class Positions:
     def __init__(self, transformer: "LTX2VideoTransformer3DModel", *, cached: bool) -> None:
         self.transformer, self.cached = transformer, cached
         self._known: dict[Any, dict[str, Tensor]] = {}
-        for name in _ROTARY if cached else ():
+        for name in _ROTARY:
             module = getattr(transformer, name)
-            if not isinstance(module.forward, _Remembering):
+            module.__dict__.pop("forward", None)  # an earlier memory
+            if cached:
                 module.forward = _Remembering(module.forward)
 
     def __call__(

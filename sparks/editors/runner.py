@@ -117,7 +117,7 @@ class Runner:
 
     def _compile(self) -> None:
         for block in self.transformer.transformer_blocks:
-            block.compile()
+            block.compile(backend=self.levers.compile_backend)
 
     def _call(self, **arguments: Any) -> Pair:
         with _activation_budget(self.levers.activation_budget):

@@ -127,6 +127,38 @@ def solve(
 
 
 @app.command()
+def transfer(
+    run: Annotated[Path, typer.Argument(help="Run directory, or its best.safetensors.")],
+    video: Annotated[Path | None, typer.Option(help="Bundled task if left out.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
+    static_prompt: Annotated[str | None, typer.Option(help="What the video shows.")] = None,
+    model: _Model = None,
+    critic: _Critic = None,
+    set_: _Set = None,
+    output: Annotated[Path | None, typer.Option(help="Directory, new or empty.")] = None,
+    json_: _Json = False,
+) -> None:
+    """Edit another video with the controls that RUN has tuned; nothing is searched.
+
+    Everything else is as it was in RUN. gap.png shows, frame by frame, whether
+    the video is nearer to the prompt than to the static prompt.
+    """
+    options = {"prompt": prompt, "static_prompt": static_prompt, "model": model, "critic": critic}
+    options["video"] = None if video is None else str(video)
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.config import layers
+        from sparks.progress import reporter
+        from sparks.transfer import transfer as render
+
+        result = render(run, layers([], options, set_ or []), output, reporter())
+    words = (
+        f"P(yes) {result['p_yes_transfer']:.3f} with the controls, {result['p_yes_baseline']:.3f} "
+        f"without.\nWritten to {result['run_dir']}; gap.png shows it frame by frame."
+    )
+    typer.echo(json.dumps(result) if json_ else words)
+
+
+@app.command()
 def bench(
     tasks: _Tasks = None,
     seeds: _Seeds = None,

@@ -456,8 +456,8 @@ def _conclude(
         "p_yes_baseline": outcome.start.p_yes,
         "p_yes_best": outcome.best.p_yes,
         "p_yes_edited": problem.ask(edited),
-        "p_yes_judge_baseline": _judged(prepared, baseline),
-        "p_yes_judge_edited": _judged(prepared, edited),
+        "p_yes_judge_baseline": judged(prepared, baseline),
+        "p_yes_judge_edited": judged(prepared, edited),
         "losses": dict(outcome.best.losses.terms),
         "spent": problem.meter.spent(),
         "skipped": outcome.skipped,
@@ -472,7 +472,7 @@ def _conclude(
     run.save_videos(
         source,
         replace(source, frames=baseline.cpu()),
-        _with_sound(replace(source, frames=edited.cpu()), prepared, best),
+        with_sound(replace(source, frames=edited.cpu()), prepared, best),
         json.dumps(made),
         pictures,
     )
@@ -480,7 +480,7 @@ def _conclude(
     return result
 
 
-def _judged(prepared: Prepared, frames: Tensor) -> float | None:
+def judged(prepared: Prepared, frames: Tensor) -> float | None:
     """The held-out critic's P(yes) of `frames [T, 3, H, W]`."""
     if prepared.judge is None:
         return None
@@ -488,7 +488,8 @@ def _judged(prepared: Prepared, frames: Tensor) -> float | None:
         return float(prepared.judge.log_odds(frames[None], prepared.problem.prompt).sigmoid())
 
 
-def _with_sound(clip: Clip, prepared: Prepared, controls: Controls) -> Clip:
+def with_sound(clip: Clip, prepared: Prepared, controls: Controls) -> Clip:
+    """The clip, with the tuned sound if the settings ask for it."""
     if prepared.config.sound != "tuned":
         return clip
     waveform, rate = prepared.problem.editor.decode_audio(controls.alpha)

@@ -110,7 +110,7 @@ def start(
 
 def wait_for_rows(folder: Path, count: int) -> None:
     """Return once the history has `count` rows."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while rows(folder).count(b"\n") < count:
         assert time.monotonic() < deadline
         time.sleep(0.005)

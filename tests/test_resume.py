@@ -1,6 +1,11 @@
 """Searches that are killed and go on."""
 
+import contextlib
+import io
+import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +14,10 @@ import pytest
 import torch
 
 from sparks.checkpoints import Checkpoint, load_checkpoint, previous, save_checkpoint
+from sparks.edit import edit, go_on
 from sparks.errors import SparksError
 from sparks.journal import Journal
+from sparks.progress import Lines
 from sparks.solvers.adam import Adam
 from tests.searches import (
     REGISTERED,
@@ -240,3 +247,29 @@ def test_checkpoints_keep_plain_data_as_it_is(tmp_path: Path) -> None:
     newest = load_checkpoint(path)
     assert newest is not None
     assert newest.evaluations == 5
+
+
+def test_a_killed_edit_of_the_bundled_task_goes_on(tmp_path: Path) -> None:
+    arguments = ("--budget", "renders=3", "--output", "run")
+    threads = str(torch.get_num_threads())  # they decide how sums are rounded
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparks.cli", "solve", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": threads},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_rows(tmp_path / "run", 1)
+    process.kill()
+    process.wait()
+    before = rows(tmp_path / "run")
+    shown = io.StringIO()
+    with contextlib.redirect_stderr(shown):
+        done = go_on(tmp_path / "run", Lines())
+    assert done["spent"]["renders"] == 3
+    assert shown.getvalue().count("/3  total") == 3 - before.count(b"\n")
+    assert rows(tmp_path / "run").startswith(before)
+    whole = edit({"budget": "renders=3"}, tmp_path / "whole")
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
+    assert whole["p_yes_edited"] == done["p_yes_edited"]
+    names = [{path.name for path in (tmp_path / name).iterdir()} for name in ("run", "whole")]
+    assert names[0] == names[1]

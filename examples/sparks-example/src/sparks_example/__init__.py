@@ -1,0 +1,1 @@
+"""A critic and a solver for sparks."""

@@ -1,0 +1,24 @@
+"""What sparks asks of a critic and a solver, asked of ours."""
+
+import torch
+from sparks_example.climb import HillClimb
+from sparks_example.motion import Motion
+
+from sparks.edit import prepare
+from sparks.kept import Kept
+from sparks.testing import check_critic, check_solver
+
+
+def test_motion():
+    check_critic(Motion(), torch.rand(2, 5, 3, 8, 8), "it moves")
+
+
+def test_hill_climb():
+    settings = {
+        "critic": {"name": "motion"},
+        "space": {"name": "temporal"},
+        "sampling": {"num_inference_steps": 2, "grad_steps": 1},
+        "budget": "renders=4",
+    }
+    kept = Kept()  # the model is loaded once
+    check_solver(HillClimb, lambda: prepare(settings, kept=kept).problem)

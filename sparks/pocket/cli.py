@@ -26,6 +26,9 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.0, help="At most, per stage.")] = float("inf"),
     clips: Annotated[int, typer.Option(min=1, help="Encoded for the denoiser.")] = 60_000,
     batch: Annotated[float, typer.Option(min=0.0, help="Multiplies all batch sizes.")] = 1.0,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Start the denoiser from the folder's weights.")
+    ] = False,
 ) -> None:
     """Train the model's parts, stage by stage; run again to go on where it stopped."""
     import torch
@@ -44,6 +47,7 @@ def train(
         minutes,
         clips,
         batch,
+        warm,
     )
     run(plan, stages.split(",") if stages else tuple(STAGES))
 

@@ -47,6 +47,7 @@ class Scenes:
     start: Tensor  # seconds
     length: Tensor  # seconds
     amplitude: Tensor  # 0 (weakest that counts) .. 1 (strongest)
+    share: Tensor  # of the motion that is carried out: 1, or less for a feeble one
     turns: Tensor  # rotations of a spin, blinks of a blink
     sky: Tensor  # [B, 3] colours of the background
     ground: Tensor  # [B, 3]
@@ -101,6 +102,7 @@ def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
         start=uniform(0.0, 1.0) * (DURATION - 0.15 - length - 0.25) + 0.25,
         length=length,
         amplitude=uniform(0.0, 1.0),
+        share=torch.ones(count),
         turns=choose(2) + 1,
         sky=(grey + uniform(-0.03, 0.03, 3)).clamp(0, 1),
         ground=(floor + uniform(-0.03, 0.03, 3)).clamp(0, 1),
@@ -120,14 +122,14 @@ def join(first: Scenes, second: Scenes) -> Scenes:
 
 def motion(scenes: Scenes, times: Tensor) -> Tensor:
     """Ground-truth state curves `[B, T, 5]` (see STATE) at `times [T]` in seconds."""
-    names = ("x", "y", "action", "start", "length", "amplitude", "turns")
+    names = ("x", "y", "action", "start", "length", "amplitude", "turns", "share")
     column = {name: getattr(scenes, name)[:, None] for name in names}
     u = ((times[None] - column["start"]) / column["length"]).clamp(0, 1)
     ease = u * u * (3 - 2 * u)
     strength = column["amplitude"]
 
     def during(action: str) -> Tensor:
-        return (column["action"] == ACTIONS.index(action)).float()
+        return column["share"] * (column["action"] == ACTIONS.index(action))
 
     direction = during("slide_right") - during("slide_left")
     jump = during("jump") * (0.22 + 0.16 * strength) * torch.sin(math.pi * u) ** 2

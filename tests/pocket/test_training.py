@@ -93,8 +93,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_runs_from_the_command_line(stage: str, trained: Path) -> None:
+def test_every_stage_runs_from_the_command_line(
+    stage: str, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the order of the stages, since the later ones use what the earlier ones wrote."""
+    monkeypatch.setattr("sparks.pocket.training.searches.STEPS", 2)
     options = ["--scale", "0.0003", "--batch", "0.02", "--clips", "4", "--device", "cpu"]
     done = CliRunner().invoke(app, ["train", "--output", str(trained), "--stages", stage, *options])
     assert done.exit_code == 0, done.exception

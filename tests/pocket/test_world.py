@@ -49,8 +49,21 @@ def test_a_seed_gives_the_same_scenes() -> None:
 
 def test_the_scenes_are_those_the_weights_were_trained_on() -> None:
     scenes = world.draw(8, 1)
-    drawn = [(1e4 * getattr(scenes, f.name)).round().int().tolist() for f in fields(scenes)]
+    assert torch.equal(scenes.share, torch.ones(8))
+    names = [f.name for f in fields(scenes) if f.name != "share"]
+    drawn = [(1e4 * getattr(scenes, name)).round().int().tolist() for name in names]
     assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == "5e32c90b519b4b5d"
+
+
+@pytest.mark.parametrize("action", MOVING)
+def test_a_feeble_action_is_the_whole_one_in_part(action: str) -> None:
+    scenes = world.draw(4, SEED).acting(action)
+    feeble = replace(scenes, share=torch.full((4,), 0.25))
+    times = world.frame_times()
+    rest, whole, part = (world.motion(s, times) for s in (scenes.acting("stay"), scenes, feeble))
+    torch.testing.assert_close(part - rest, 0.25 * (whole - rest))
+    idle, loud, soft = (world.sound(s) for s in (scenes.acting("stay"), scenes, feeble))
+    assert ((soft - idle).square().mean() < (loud - idle).square().mean()).all()
 
 
 def test_shapes_and_ranges() -> None:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sparks.critics.chat import answer_ids, question_inputs
 from sparks.critics.preprocess import Preprocess
 from sparks.critics.qwen import QUESTION, yes_no_logits
 from sparks.critics.sampling import select
+from sparks.files import replacing
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
 from sparks.pocket.training.codec import decode_video, encode_video
@@ -179,6 +181,15 @@ class Pool:
     frames: Tensor  # [M, T, 3, H, W] uint8
     scenes: world.Scenes
 
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> Pool:
+        stored = load_file(path, str(device))
+        return cls(stored.pop("frames"), world.Scenes(**stored))
+
+    def save(self, path: Path) -> None:
+        with replacing(path) as temporary:
+            save_file({"frames": self.frames, **vars(self.scenes)}, temporary)
+
     def draw(self, count: int, step: int) -> tuple[Tensor, world.Scenes]:
         device = self.frames.device
         rng = generator(step, device, 6)
@@ -201,7 +212,7 @@ def watch(
     bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.95, 1.0)]
     parts = [scenes[slice(*ends)] for ends in itertools.pairwise(bounds)]
     kinds = zip(parts, DECEPTIONS, strict=True)
-    frames = torch.cat([deceive(part, kind, rng) for part, kind in kinds])
+    frames = torch.cat([deceive(part, kind, rng, weak) for part, kind in kinds])
     latent = encode_video(vae, frames[::2])
     level = 0.5 * torch.rand(len(latent), 1, 1, 1, 1, generator=rng, device=device) ** 2
     noise = torch.randn(latent.shape, generator=rng, device=device)
@@ -255,10 +266,15 @@ def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:
         step = torch.randint(1, options, (count,), generator=rng).to(device)
         return torch.where(when, (value + step) % options, value)
 
+    action = other(scenes.action, len(ACTIONS), (kind > 0.52) & (kind < 0.78))
+    # Left and right differ in one thing only, so they are asked about more often.
+    left, right = (ACTIONS.index(action) for action in ("slide_left", "slide_right"))
+    slides = (scenes.action == left) | (scenes.action == right)
+    opposite = slides & (kind > 0.52) & (kind < 0.68)
     return (
         other(scenes.colour, len(COLOURS), (kind > 0.78) & (kind < 0.88)),
         other(scenes.shape, len(SHAPES), kind > 0.86),
-        other(scenes.action, len(ACTIONS), (kind > 0.52) & (kind < 0.78)),
+        torch.where(opposite, left + right - scenes.action, action),
         torch.randint(VARIANTS, (count,), generator=rng).to(device),
     )
 

@@ -31,6 +31,7 @@ class Plan:
     minutes: float = float("inf")  # at most, per stage
     clips: int = 60_000  # encoded for the denoiser
     batch: float = 1.0  # of all batch sizes
+    warm: bool = False  # the denoiser goes on from the weights in the model folder
 
     def budget(self, steps: int) -> Budget:
         return Budget(max(1, round(steps * self.scale)), self.minutes)
@@ -78,13 +79,22 @@ def perceptual(plan: Plan) -> None:
 
 
 def denoiser(plan: Plan) -> None:
+    from sparks.pocket.training import models
     from sparks.pocket.training.denoiser import encode_world, train_denoiser
 
     video, audio = autoencoders(plan)
     tokenizer, encoder = text_models(plan)
     cache = encode_world(plan.clips, video, audio, tokenizer, encoder, plan.device, plan.seed)
+    networks = denoiser_models(plan) if plan.warm else (models.denoiser(), models.connectors())
     transformer, connectors = train_denoiser(
-        cache, plan.work, plan.budget(2_150), plan.device, plan.size(384), plan.seed
+        networks,
+        cache,
+        plan.work,
+        plan.budget(2_400),
+        plan.device,
+        plan.size(384),
+        plan.seed,
+        5e-4 if plan.warm else 1e-3,
     )
     save(transformer, plan.output / "transformer")
     save(connectors, plan.output / "connectors")
@@ -104,23 +114,33 @@ def critic(plan: Plan) -> None:
 
 
 def grading(plan: Plan) -> None:
+    from sparks.editors import LTX2Editor
     from sparks.pocket.critic_model import save as save_critic
+    from sparks.pocket.training.critic import Pool, Questions
     from sparks.pocket.training.edits import make_pool
     from sparks.pocket.training.grading import train_grading
+    from sparks.pocket.training.searches import search
 
     video, _ = autoencoders(plan)
     model, tokenizer = critic_models(plan)
-    pool = make_pool(plan.output, plan.share(512), plan.device, plan.seed)
+    pool = make_pool(plan.output, plan.share(1_024), plan.device, plan.seed)
+    editor = LTX2Editor(plan.output, plan.device, torch.float32)
+
+    def climb(critic: Any, seed: int) -> Pool:
+        questions = Questions(critic, tokenizer, plan.device)
+        return search(editor, questions, critic, plan.size(192), plan.size(192), seed)
+
     model = train_grading(
         model,
         tokenizer,
         video,
         plan.work,
-        plan.budget(600),
+        plan.budget(900),
         plan.device,
-        plan.size(24),
+        plan.size(64),
         plan.seed,
         pool,
+        climb,
     )
     save_critic(plan.output / "critic", model.half(), tokenizer)
 
@@ -195,6 +215,14 @@ def text_models(plan: Plan) -> tuple[Any, Any]:
 
     encoder = _load(Gemma3ForConditionalGeneration, plan.output / "text_encoder", plan.device)
     return AutoTokenizer.from_pretrained(plan.output / "tokenizer"), encoder
+
+
+def denoiser_models(plan: Plan) -> tuple[Any, Any]:
+    from diffusers import LTX2VideoTransformer3DModel
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+
+    transformer = _load(LTX2VideoTransformer3DModel, plan.output / "transformer", plan.device)
+    return transformer, _load(LTX2TextConnectors, plan.output / "connectors", plan.device)
 
 
 def critic_models(plan: Plan) -> tuple[Any, Any]:

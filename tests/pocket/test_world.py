@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparks.media import Clip, read_clip, write_clip
 from sparks.pocket import measure, world
-from sparks.pocket.words import ACTIONS, understand
+from sparks.pocket.words import ACTIONS, MOVING, understand
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
 

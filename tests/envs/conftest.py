@@ -1,0 +1,25 @@
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from sparks.config import Settings
+from sparks.envs import episodes
+from sparks.problem import EditProblem
+
+
+@pytest.fixture(scope="package", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """Environments of equal settings share a problem, so that the models are loaded once."""
+    loaded: dict[str, EditProblem] = {}
+    build = episodes.build
+
+    def shared(settings: Settings) -> EditProblem:
+        key = json.dumps(settings, sort_keys=True)
+        if key not in loaded:
+            loaded[key] = build(settings)
+        return loaded[key]
+
+    episodes.build = shared
+    yield
+    episodes.build = build

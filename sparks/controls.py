@@ -43,12 +43,12 @@ class Controls:
 
 def save_controls(path: str | Path, controls: Controls, metadata: Mapping[str, str]) -> None:
     """Write safetensors with `alpha`, `delta_v` and string metadata, in one step."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {"alpha": controls.alpha, "delta_v": controls.delta_v}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"format": FORMAT, **metadata})
+        temporary.write_bytes(save(tensors, {"format": FORMAT, **metadata}))
 
 
 def load_controls(path: str | Path) -> Controls:

@@ -6,7 +6,6 @@ state.previous.safetensors    the one before
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -79,6 +78,10 @@ class Journal:
         self._file.close()
 
     def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # not a Unix: nothing keeps two processes apart
+            return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

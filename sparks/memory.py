@@ -12,12 +12,16 @@ _SIGNS = ("not enough memory", "can't allocate memory", "out of memory", "alloc_
 
 
 class OutOfMemory(SparksError):
-    """One candidate alone needs more memory than there is."""
+    """What cannot be split further needs more memory than there is.
 
-    def __init__(self) -> None:
+    Args:
+        what: was being done.
+    """
+
+    def __init__(self, what: str) -> None:
         super().__init__(
-            "out of memory with one candidate at a time; free some, or start anew with a smaller "
-            "clip.size, clip.num_frames or sampling.grad_steps, or dtype=bfloat16"
+            f"out of memory while {what}; free some, or start anew with a smaller clip.size, "
+            "clip.num_frames or sampling.grad_steps, or dtype=bfloat16"
         )
 
 
@@ -30,13 +34,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """What cannot be split: when memory runs out inside, that is an `OutOfMemory`."""
+def enough_memory(what: str) -> Iterator[None]:
+    """For what cannot be split: when memory runs out inside, that is an `OutOfMemory`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            raise OutOfMemory from error
+            raise OutOfMemory(what) from error
         raise
 
 

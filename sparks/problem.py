@@ -21,7 +21,7 @@ from sparks.editors.conditioning import Conditioning
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
-from sparks.memory import OutOfMemory, is_out_of_memory, one_at_a_time, release_memory
+from sparks.memory import OutOfMemory, enough_memory, is_out_of_memory, release_memory
 from sparks.objective import Losses, Objective
 from sparks.spaces import Space
 
@@ -293,7 +293,7 @@ class EditProblem:
             # Outside of `except`, which would keep the failed render's tensors.
             release_memory()
             if len(parts[0]) == 1:
-                raise OutOfMemory
+                raise OutOfMemory("rendering one candidate")
             self._together = len(parts[0]) // 2
             log.warning("out of memory: from here on %d candidates at a time", self._together)
 
@@ -373,7 +373,7 @@ class EditProblem:
     def _render_apart(
         self, conditioning: Conditioning, controls: Controls, guidance: Guidance
     ) -> Tensor:
-        with torch.no_grad(), one_at_a_time():
+        with torch.no_grad(), enough_memory("rendering"):
             return self.editor.render(
                 conditioning, controls, sampling=self.sampling, guidance=guidance
             )[0]

@@ -203,7 +203,7 @@ def test_without_memory_for_one_candidate_the_best_so_far_is_the_result(
 
     outcome = search(tmp_path / "run", Adam(), editor=Growing())
     assert (outcome.evaluations, outcome.stopped_by) == (3, "memory")
-    assert "out of memory with one candidate at a time; free some, or start anew" in caplog.text
+    assert "out of memory while rendering one candidate; free some, or start anew" in caplog.text
     search(tmp_path / "run", Adam())
     search(tmp_path / "whole", Adam())
     assert history(tmp_path / "run") == history(tmp_path / "whole")

@@ -194,6 +194,11 @@ _FILES = {
 }
 
 
+def _skipped(result: Mapping[str, Any]) -> str:
+    count = result.get("skipped", 0)
+    return f"; {count} evaluations gave no number and were skipped" if count else ""
+
+
 def summary(result: Mapping[str, Any]) -> str:
     """What an edit reached and where it is, in words; `result` as of `sparks.edit.edit`."""
     spent, ended = result["spent"], result["stopped_by"]
@@ -205,7 +210,7 @@ def summary(result: Mapping[str, Any]) -> str:
             f"(before tuning {result['p_yes_baseline']:.3f}, "
             f"best of the search {result['p_yes_best']:.3f}).",
             f"The search ended after {spent['renders']} renders in {spent['wall_clock']:.0f} s: "
-            f"{_ENDS.get(ended, f'its budget of {ended} was spent')}.",
+            f"{_ENDS.get(ended, f'its budget of {ended} was spent')}{_skipped(result)}.",
             f"Written to {result['run_dir']}:",
             *files,
         )

@@ -36,6 +36,7 @@ from sparks.errors import SparksError
 from sparks.fingerprint import fingerprints
 from sparks.kept import Kept, stamp
 from sparks.media import Clip, fit_clip, read_clip
+from sparks.memory import enough_memory
 from sparks.objective import Objective
 from sparks.problem import EditProblem
 from sparks.progress import Silent
@@ -169,7 +170,7 @@ def prepare(settings: Settings, report: Silent | None = None, kept: Kept | None 
     Raises:
         SparksError: something about the input is wrong.
     """
-    with quiet_libraries():
+    with quiet_libraries(), enough_memory("loading and encoding"):
         return _prepare(settings, report or Silent(), kept or Kept())
 
 

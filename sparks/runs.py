@@ -72,13 +72,13 @@ class Run:
         path = self.folder / "result.json"
         if not path.is_file():
             return None
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        result = self._read_json("result.json")
         return None if result["stopped_by"] in STOPPED_FROM_OUTSIDE else result
 
     @property
     def home(self) -> Path:
         """Where the command was started, from which paths in `config.yaml` are read."""
-        home = Path(self._read_json("run.json")["cost"].get("folder", ""))
+        home = Path(self._read_json("run.json").get("cost", {}).get("folder", ""))
         return home if home.is_dir() else Path()
 
     def check(self, facts: Mapping[str, Any], device: str) -> None:
@@ -94,8 +94,8 @@ class Run:
                     f"{key} of run {self.folder} was {known[key]}, now it is {now}; "
                     "bring it back, or start a new run"
                 )
-        now, before = _machine(device), known["cost"]
-        for key in ("device", "versions"):
+        now, before = _machine(device), known.get("cost", {})
+        for key in before.keys() & {"device", "versions"}:
             if before[key] != now[key]:
                 log.warning(
                     "%s of run %s: %s before, %s now; what follows may differ from one process's",
@@ -196,7 +196,8 @@ def _column(rows: Sequence[Row], key: str) -> list[float]:
 
 def _check_free(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
-        raise SparksError(f"output {folder} is not empty; choose a new folder or empty it")
+        begun = f", or go on with --resume {folder}" if (folder / "config.yaml").is_file() else ""
+        raise SparksError(f"output {folder} is not empty; choose a new folder or empty it{begun}")
     if folder.exists() and not folder.is_dir():
         raise SparksError(f"output {folder} is a file; choose a folder")
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from sparks.config import read_settings
 from sparks.errors import SparksError
+from sparks.journal import Journal
 from sparks.problem import EditProblem, Evaluation
 from sparks.solve import solve
 from sparks.solvers.ppo import PPO, affordable, divergence, even_batch
@@ -78,6 +80,27 @@ def test_the_search_depends_on_its_seed_and_on_what_was_found_alone() -> None:
     solver = PPO()
     assert history(solver) == history(solver, disturb=True) == first
     assert history(PPO(), seed=5) != first
+
+
+def test_a_search_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def search(folder: Path, calls: int) -> tuple[str, dict[str, Any]]:
+        task, solver = quadratic("qwen_calls=30"), PPO()
+
+        def cut_off() -> None:
+            if task.meter.qwen_calls >= calls:
+                raise KeyboardInterrupt
+
+        task.guards.append(cut_off)
+        with contextlib.closing(Journal(folder)) as journal, contextlib.suppress(KeyboardInterrupt):
+            solve(task, solver, seed=4, journal=journal)
+        rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        return json.dumps([row | {"cost": None} for row in rows]), solver.report
+
+    whole = search(tmp_path / "whole", 99)
+    part = search(tmp_path / "part", 13)
+    assert part[0].count("z_sha256") == 13
+    assert search(tmp_path / "part", 99) == whole
+    assert whole[0].count("z_sha256") == 30
 
 
 def test_the_last_candidates_are_the_mean_and_draws_around_it() -> None:

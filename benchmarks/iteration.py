@@ -33,6 +33,7 @@ from sparks.editors.decoding import prepare_decoder
 from sparks.editors.levers import Levers
 from sparks.editors.ltx2 import LTX2Editor
 from sparks.editors.runner import Runner
+from sparks.editors.storage import STORAGES
 from sparks.machine import device_name
 from sparks.objective import Objective, Weights
 from sparks.problem import EditProblem, Watch, peak_memory
@@ -54,6 +55,7 @@ class Session:
         *,
         lpips: bool = True,
         text_encoder: bool = True,
+        storage: str = "resident",
         files: Path | None = None,
     ) -> None:
         self.size, self.device, self.dtype, self.files = size, device, dtype, files
@@ -62,14 +64,16 @@ class Session:
         source = RandomModel(size)
         if files is not None:
             save(source, files)
-        with self._taking("build the editor"):
-            self.editor = LTX2Editor(source, device, dtype)
+        with self._taking("build the codecs"):
+            self.editor = LTX2Editor(source, device, dtype, storage=storage)
         if not text_encoder:
             self._invent_contexts()
         with self._taking("encode"):
             conditioning = self.editor.prepare(clip(size), PROMPT, prefix_frames=5, seed=0)
         self.encode_peak = peak_memory(device)
         self.editor.free_text_encoder()
+        with self._taking("build the denoiser"):
+            _ = self.editor.transformer
         with self._taking("build the critic"):
             critic = QwenCritic(
                 critic_parts(size, device, dtype), device=device, size=size.critic_size, fps=25
@@ -145,8 +149,8 @@ class Session:
     def _invent_contexts(self) -> None:
         """Random contexts in place of the text encoder's, to leave it out."""
         self.notes.append("text contexts are random: the text encoder was left out")
-        config = self.editor.transformer.config
-        widths = (config.cross_attention_dim, config.audio_cross_attention_dim)
+        config = self.size.components["transformer"].config
+        widths = (config["cross_attention_dim"], config["audio_cross_attention_dim"])
         for prompt in (PROMPT, ""):
             video, audio = (
                 torch.randn(1, self.size.text_length, w, device=self.device, dtype=self.dtype)
@@ -246,6 +250,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "levers": asdict(fast),
+        "storage": options.storage,
     }
     with tempfile.TemporaryDirectory() as scratch:
         from_files = options.compare and options.size != "ltx-2.3"
@@ -255,6 +260,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             dtype,
             lpips=options.lpips,
             text_encoder=options.text_encoder,
+            storage=options.storage,
             files=Path(scratch) if from_files else None,
         )
         result |= {"setup_seconds": session.setup_seconds, "encode_peak_bytes": session.encode_peak}
@@ -394,6 +400,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="NAME=VALUE,...",
         help="measure these levers too, on top of --lever",
     )
+    parser.add_argument("--storage", choices=STORAGES, default="resident", help="of the denoiser")
     parser.add_argument("--compare", choices=["naive"])
     parser.add_argument("--costs", nargs="*", choices=COSTS, help="that the naive way pays")
     parser.add_argument(

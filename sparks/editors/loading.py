@@ -44,6 +44,7 @@ class ModelFolder:
         missing = [name for name in REQUIRED if name not in self]
         if missing:
             raise SparksError(f"model {str(model)!r} lacks {', '.join(missing)}; use a full folder")
+        _class_named(self.index["transformer"][1])  # loaded last
 
     def __contains__(self, name: str) -> bool:
         entry = self.index.get(name)

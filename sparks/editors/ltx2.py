@@ -38,6 +38,7 @@ from sparks.editors.mel import SAMPLE_RATE, griffin_lim, log_mel
 from sparks.editors.runner import Runner
 from sparks.editors.sampler import Counter, sample
 from sparks.editors.schedule import Sampling
+from sparks.editors.storage import check_storage, store
 from sparks.editors.text import TextContexts
 from sparks.errors import SparksError
 from sparks.machine import free_memory
@@ -50,7 +51,8 @@ class LTX2Editor:
     """Frozen LTX-2 model that edits a clip under `Controls`.
 
     Attributes:
-        transformer, vae, audio_vae: the frozen networks.
+        vae, audio_vae: the frozen codecs.
+        folder: where the networks come from.
     """
 
     def __init__(
@@ -60,14 +62,16 @@ class LTX2Editor:
         dtype: torch.dtype | None = None,
         *,
         levers: Levers = Levers(),
+        storage: str = "resident",
     ) -> None:
-        """Load a model; the text encoder and the vocoder follow when first needed.
+        """Find a model and load its codecs; the other networks follow when first needed.
 
         Args:
             model: diffusers-format folder, hub id, or `pocket`; or where else networks come from.
             device: the GPU if there is one, by default.
             dtype: of weights and latents; bfloat16 on a GPU and float32 elsewhere by default.
             levers: speed and memory of the denoiser and the decoder.
+            storage: of the denoiser, see `sparks.editors.storage`.
 
         Raises:
             SparksError: if the model cannot be found, read, or used for Retake.
@@ -75,18 +79,32 @@ class LTX2Editor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         self.folder = ModelFolder(model) if isinstance(model, str | Path) else model
-        self.levers = levers
+        check_storage(storage, levers)
+        self.levers, self.storage = levers, storage
         self.texts = TextContexts(self.folder, self.device, self.dtype)
-        self.transformer = self._load("transformer")
         self.vae = self._load("vae")
         self.audio_vae = self._load("audio_vae")
         if self.vae.config.timestep_conditioning:
             raise SparksError(
                 f"model {str(model)!r} has a noise-conditioned video decoder; use 2.x"
             )
-        self.runner = Runner(self.transformer, levers)
         prepare_decoder(self.vae, levers)
         self.counter = Counter()
+
+    @cached_property
+    def transformer(self) -> Any:
+        """The denoiser, in the text encoder's place if that is still loaded."""
+        self.texts.free()
+        if self.storage == "resident":
+            return self._load("transformer")
+        network = self.folder.load_frozen("transformer", torch.device("cpu"), self.dtype)
+        store(network, self.storage, self.device)
+        return network
+
+    @cached_property
+    def runner(self) -> Runner:
+        """What calls the denoiser."""
+        return Runner(self.transformer, self.levers)
 
     @property
     def spatial_multiple(self) -> int:
@@ -276,7 +294,8 @@ class LTX2Editor:
     ) -> None:
         tokens = batch * conditioning.video_latent.shape[1]
         steps = min(sampling.grad_steps, len(sampling.sigmas) - 1)
-        self.runner.checkpoint(sampling.checkpointing, steps, tokens)
+        stored = self.storage != "resident"
+        self.runner.checkpoint(sampling.checkpointing or stored, steps, tokens, keep=not stored)
         wanted = self.levers.decoder_checkpointing
         if wanted is None:
             pixels = batch * conditioning.num_frames * math.prod(conditioning.latent_shape[1:])

@@ -36,7 +36,7 @@ class Positions:
         key = (batch, shape, length, fps, dtype)
         if key in self._known:
             return self._known[key]
-        model, device = self.transformer, self.transformer.device
+        model, device = self.transformer, self.transformer.proj_in.weight.device
         video = model.rope.prepare_video_coords(batch, *shape, device, fps=fps)
         found = {
             "video_coords": video.to(getattr(torch, dtype)),

@@ -85,18 +85,29 @@ class Runner:
         use_rows(self.transformer, self._bound[2])
         return self._bound[1]
 
-    def checkpoint(self, wanted: bool, grad_steps: int, tokens: int) -> None:
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer computes."""
+        return self.transformer.proj_in.weight.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in; stored weights may be smaller."""
+        return self.transformer.proj_in.weight.dtype  # type: ignore[no-any-return]
+
+    def checkpoint(self, wanted: bool, grad_steps: int, tokens: int, *, keep: bool = True) -> None:
         """Recompute blocks in the backward pass, or keep all activations.
 
         Args:
             wanted: whether to recompute at all.
             grad_steps: steps whose activations are held at once.
             tokens: video tokens of the batch.
+            keep: let some blocks keep their activations where memory allows.
         """
         if not wanted or self.levers.activation_budget is not None:
             self.transformer.disable_gradient_checkpointing()
             return
-        kept = self._kept_blocks(grad_steps, tokens)
+        kept = self._kept_blocks(grad_steps, tokens) if keep else 0
         free = {id(block) for block in list(self.transformer.transformer_blocks)[:kept]}
 
         def run(block: Any, *arguments: Any) -> Any:
@@ -109,10 +120,10 @@ class Runner:
     def _kept_blocks(self, grad_steps: int, tokens: int) -> int:
         if self.levers.keep_blocks is not None:
             return self.levers.keep_blocks
-        free = free_memory(self.transformer.device)
+        free = free_memory(self.device)
         config = self.transformer.config
         width = config.num_attention_heads * config.attention_head_dim
-        block = _ACTIVATIONS * tokens * width * self.transformer.dtype.itemsize * grad_steps
+        block = _ACTIVATIONS * tokens * width * self.dtype.itemsize * grad_steps
         return int(free * (1 - _SPARE) // block)
 
     def _compile(self) -> None:

@@ -96,7 +96,7 @@ class Denoiser:
         self.guidance = guidance
         self.counter = counter or Counter()
         self.batch = controls.alpha.shape[0]
-        self.dtype, self.device = transformer.dtype, transformer.device
+        self.dtype, self.device = self.runner.dtype, self.runner.device
         self.masks = (self._place(conditioning.video_mask), self._place(conditioning.audio_mask))
         self.levels = self.runner.bind(self.masks)
         self.live = (bool(self.masks[0].any()), bool(self.masks[1].any()))

@@ -79,6 +79,9 @@ def solve(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with this run directory, and nothing else."),
     ] = None,
+    preview_every: Annotated[
+        int | None, typer.Option(metavar="N", help="Write the best so far into previews/.")
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Repeat the edit that made this mp4 or safetensors."),
@@ -107,6 +110,7 @@ def solve(
         "budget": budget,
         "seed": seed,
         "sound": sound,
+        "preview_every": preview_every,
     }
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
@@ -156,6 +160,25 @@ def transfer(
         f"without.\nWritten to {result['run_dir']}; gap.png shows it frame by frame."
     )
     typer.echo(json.dumps(result) if json_ else words)
+
+
+_Run = Annotated[Path, typer.Argument(help="Run directory.")]
+
+
+@app.command()
+def watch(run: _Run) -> None:
+    """Show how the search of RUN goes, from any terminal, until it is over."""
+    from sparks.watch import watch as show
+
+    show(run)
+
+
+@app.command()
+def report(run: _Run) -> None:
+    """Write RUN/index.html with all that there is of RUN by now."""
+    from sparks.report import report as write
+
+    typer.echo(f"Written to {write(run)}")
 
 
 @app.command()

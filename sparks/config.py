@@ -158,6 +158,8 @@ class Config(_Section):
     budget: str = "qwen_calls=30"
     seed: int = Field(default=42, ge=0, lt=2**63)
     sound: Sound = "source"
+    preview_every: int | None = Field(default=None, ge=1)
+    listeners: tuple[str, ...] = ()
 
     @classmethod
     def resolve(cls, *layers: Settings) -> "Config":

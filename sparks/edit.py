@@ -38,13 +38,15 @@ from sparks.kept import Kept, stamp
 from sparks.media import Clip, fit_clip, read_clip
 from sparks.memory import enough_memory
 from sparks.objective import Objective
+from sparks.previews import Previews
 from sparks.problem import EditProblem
 from sparks.progress import Silent
 from sparks.quiet import quiet_libraries
 from sparks.recipes import recipe
 from sparks.runs import Run
-from sparks.solve import Outcome, Solver, solve
+from sparks.solve import Listener, Outcome, Solver, solve
 from sparks.spaces import Space
+from sparks.trackers import check_trackers, trackers
 
 log = logging.getLogger("sparks")
 
@@ -154,14 +156,26 @@ def _search(run: Run, prepared: Prepared, report: Silent, pictures: bool = True)
         report.stage("rendering the baseline")
         _ = problem.baseline
     report.search(problem)
-    outcome = solve(
-        problem,
-        prepared.solver,
-        seed=prepared.config.seed,
-        listeners=(report.evaluated,),
-        journal=run.journal,
-    )
+    with contextlib.ExitStack() as closing:
+        outcome = solve(
+            problem,
+            prepared.solver,
+            seed=prepared.config.seed,
+            listeners=(report.evaluated, *_followers(run.folder, prepared, closing)),
+            journal=run.journal,
+        )
     return _conclude(run, prepared, outcome, report, pictures)
+
+
+def _followers(folder: Path, prepared: Prepared, closing: contextlib.ExitStack) -> list[Listener]:
+    config = prepared.config
+    found: list[Listener] = []
+    if config.preview_every is not None:
+        found.append(Previews(folder, config.preview_every, prepared.problem, prepared.source))
+    for tracker in trackers(config.listeners, folder, config):
+        closing.callback(tracker.close)
+        found.append(tracker)
+    return found
 
 
 def prepare(settings: Settings, report: Silent | None = None, kept: Kept | None = None) -> Prepared:
@@ -234,6 +248,7 @@ def check_settings(settings: Settings) -> Config:
     """
     config = Config.resolve(settings)
     Budget.parse(config.budget)
+    check_trackers(config.listeners)
     for table, plugin in (
         (registry.editors, config.editor),
         (registry.critics, config.critic),

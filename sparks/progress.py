@@ -126,7 +126,7 @@ class Panel(Silent):
             completed=self.problem.meter.progress,
             description=f"evaluation {evaluation.index + 1}{_of(self.problem)}",
         )
-        self.table = _table(self.start, evaluation, best)
+        self.table = table(self.start, evaluation, best)
 
     def _finish_stage(self, sign: str) -> None:
         for task in list(self.stages.tasks):
@@ -140,22 +140,22 @@ class Panel(Silent):
         return Group(*(part for part in (*parts, self.table) if part is not None))
 
 
-def _table(start: Evaluation | None, now: Evaluation, best: Evaluation) -> Any:
+def table(start: Evaluation | None, now: Evaluation, best: Evaluation) -> Any:
     """Terms downwards, so that it fits any terminal whatever an objective adds."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     shown = {} if start is None else {"start": start}
     shown |= {"now": now, f"best ({best.index + 1})": best}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(no_wrap=True)
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+    grid.add_column(no_wrap=True)
     for title in shown:
-        table.add_column(title, justify="right", no_wrap=True, min_width=9)
+        grid.add_column(title, justify="right", no_wrap=True, min_width=9)
     for name in now.losses.terms:
-        table.add_row(name, *(f"{each.losses.terms[name]:.3g}" for each in shown.values()))
-    table.add_row("total", *(f"{each.total:.4f}" for each in shown.values()), style="bold")
-    table.add_row("P(yes)", *(f"{each.p_yes:.3f}" for each in shown.values()), style="bold")
-    return table
+        grid.add_row(name, *(f"{each.losses.terms[name]:.3g}" for each in shown.values()))
+    grid.add_row("total", *(f"{each.total:.4f}" for each in shown.values()), style="bold")
+    grid.add_row("P(yes)", *(f"{each.p_yes:.3f}" for each in shown.values()), style="bold")
+    return grid
 
 
 def _plan(problem: EditProblem) -> str:
@@ -201,17 +201,18 @@ def _skipped(result: Mapping[str, Any]) -> str:
 
 def summary(result: Mapping[str, Any]) -> str:
     """What an edit reached and where it is, in words; `result` as of `sparks.edit.edit`."""
-    spent, ended = result["spent"], result["stopped_by"]
-    verdict = "yes" if result["p_yes_edited"] > 0.5 else "no"
     files = (f"  {name:<17}  {what}" for name, what in _FILES.items())
-    return "\n".join(
-        (
-            f"The critic says {verdict} to the edit: P(yes) {result['p_yes_edited']:.3f} "
-            f"(before tuning {result['p_yes_baseline']:.3f}, "
-            f"best of the search {result['p_yes_best']:.3f}).",
-            f"The search ended after {spent['renders']} renders in {spent['wall_clock']:.0f} s: "
-            f"{_ENDS.get(ended, f'its budget of {ended} was spent')}{_skipped(result)}.",
-            f"Written to {result['run_dir']}:",
-            *files,
-        )
+    return "\n".join((verdict(result), f"Written to {result['run_dir']}:", *files))
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """What an edit reached and why its search ended, in two lines."""
+    spent, ended = result["spent"], result["stopped_by"]
+    answer = "yes" if result["p_yes_edited"] > 0.5 else "no"
+    return (
+        f"The critic says {answer} to the edit: P(yes) {result['p_yes_edited']:.3f} "
+        f"(before tuning {result['p_yes_baseline']:.3f}, "
+        f"best of the search {result['p_yes_best']:.3f}).\n"
+        f"The search ended after {spent['renders']} renders in {spent['wall_clock']:.0f} s: "
+        f"{_ENDS.get(ended, f'its budget of {ended} was spent')}{_skipped(result)}."
     )

@@ -142,29 +142,10 @@ class Run:
         """Write the curve, with `pictures`, and the result."""
         assert self.journal is not None  # there is no result before `begin`
         if pictures:
-            self._draw_curve(self.journal.rows)
+            draw_curve(self.folder / "curve.png", self.journal.rows)
         self._write_json("result.json", result)
         if self.result is not None:
             self.journal.finish()
-
-    def _draw_curve(self, rows: Sequence[Row]) -> None:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-
-        figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
-        loss = figure.subplots()
-        answer = loss.twinx()
-        steps = [row["index"] for row in rows]
-        loss.plot(steps, _column(rows, "total"), color="tab:blue", label="total loss")
-        answer.plot(steps, _column(rows, "p_yes"), color="tab:orange", label="P(yes)")
-        best = [row for row in rows if row["best"]][-1:]
-        loss.plot([r["index"] for r in best], [r["total"] for r in best], "o", color="tab:blue")
-        loss.set(xlabel="evaluation", ylabel="total loss")
-        answer.set(ylabel="P(yes)", ylim=(0, 1))
-        loss.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside upper center", ncols=2)
-        with replacing(self.folder / "curve.png") as temporary:
-            figure.savefig(temporary, format="png")
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
@@ -176,6 +157,27 @@ class Run:
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_text(self.folder / name, json.dumps(content, indent=2) + "\n")
+
+
+def draw_curve(path: Path, rows: Sequence[Row]) -> None:
+    """Write a PNG of total loss and P(yes) over the evaluations."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    loss = figure.subplots()
+    answer = loss.twinx()
+    steps = [row["index"] for row in rows]
+    loss.plot(steps, _column(rows, "total"), color="tab:blue", label="total loss")
+    answer.plot(steps, _column(rows, "p_yes"), color="tab:orange", label="P(yes)")
+    best = [row for row in rows if row["best"]][-1:]
+    loss.plot([r["index"] for r in best], [r["total"] for r in best], "o", color="tab:blue")
+    loss.set(xlabel="evaluation", ylabel="total loss")
+    answer.set(ylabel="P(yes)", ylim=(0, 1))
+    loss.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=2)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _machine(device: str) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class RandomSpace(OffsetSpace):
     def basis(self, name: str, control: Tensor) -> Basis:
         """A share of the coordinates."""
         k = self.shares.get(name, self.k)
-        _check_at_most("k", k, control[0].numel(), f"the elements of {name}")
+        _check_at_most(f"k's share for {name}", k, control[0].numel(), "its elements")
         unit = self.scale * _deviation(name, control)
         return _Sketch(control, k, unit, _generator(self.seed, name))
 

@@ -174,7 +174,7 @@ class Largest(TorchDispatchMode):
 )
 def test_full_size_costs_little_more_than_the_controls(name: str, options: dict[str, int]) -> None:
     start = Controls(torch.randn(1, 8, 90, 16), torch.zeros(1, 1024, 4096))
-    began = time.perf_counter()
+    began = time.process_time()
     with Largest() as largest:
         made = space(name, start, **options)
         z = torch.zeros(2, made.dim, requires_grad=True)
@@ -182,7 +182,7 @@ def test_full_size_costs_little_more_than_the_controls(name: str, options: dict[
         (there.alpha.square().sum() + there.delta_v.sum()).backward()
         made.encode(Controls(there.alpha.detach()[:1], there.delta_v.detach()[:1]))
     assert largest.numel <= 2 * 1024 * 4096 + 2048
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_full_size_costs_little_more_than_the_controls(name: str, options: dict[
         ("temporal", {"rank": 8}, "rank is 8"),
         ("lowrank", {"rank": 11}, "rank is 11; the rank of alpha are 10"),
         ("random", {"k": 1}, "k is 1"),
-        ("random", {"k": 400}, "k is 200; the elements of alpha are 120"),
+        ("random", {"k": 400}, "k's share for alpha is 200; its elements are 120"),
         ("random", {"scale": 0.0}, "scale is 0.0"),
         ("lowrank", {"rank": 0}, "rank is 0"),
         ("temporal", {"mode": "video"}, "mode is 'video'"),

@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from sparks.ablate import plan_ablation
-from sparks.cells import Plan, Spread, in_processes, load_plan, run_cells
+from sparks.cells import Plan, Spread, claim, in_processes, load_plan, run_cells
 from sparks.config import Config, Settings, merge, without_code
 from sparks.edit import check_settings
+from sparks.errors import SparksError
 from sparks.results import write_results
 from sparks.tasks import Task
 
@@ -41,21 +42,34 @@ def run_experiment(
         SparksError: settings that no edit can use (nothing is written), a plan that contradicts
             the folder's, or cells that failed (tables are written of the others); or a folder with
             cells left that need code which `plan` does not name.
+
+    While another process runs the folder's cells, tables of what it has finished are written if no
+    plan is given.
     """
-    typed: list[Settings] = []
+    if plan is None:
+        load_plan(output)  # there must be one
+    else:
+        _check(plan)
+    with claim(output) as free:
+        if plan is not None and not free:
+            raise SparksError(f"{output} is in use by another process; wait for it, or stop it")
+        try:
+            if free:
+                _run(output, plan, spread or (in_processes(jobs) if jobs > 1 else map))
+        finally:
+            text = write_results(output, sheets)
+    return text
+
+
+def _run(output: Path, plan: Plan | None, spread: Spread) -> None:
+    typed = [cell.settings for cell in plan.cells] if plan else []
     if plan is None:
         plan = load_plan(output)
     else:
-        _check(plan)
-        typed = [cell.settings for cell in plan.cells]
         plan.save(output)
     left = [cell.settings for cell in plan.cells if not cell.row(output).is_file()]
     without_code({"left": left}, output / "plan.json", {"typed": typed})
-    try:
-        run_cells(output, plan, spread or (in_processes(jobs) if jobs > 1 else map))
-    finally:
-        text = write_results(output, sheets)
-    return text
+    run_cells(output, plan, spread)
 
 
 def _check(plan: Plan) -> None:

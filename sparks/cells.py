@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,39 @@ def load_plan(folder: Path) -> Plan:
         raise SparksError(f"{folder / 'plan.json'} cannot be read: {error}") from None
 
 
+@contextmanager
+def claim(folder: Path) -> Iterator[bool]:
+    """Inside, no other process that asks gets this folder; False if one has it already.
+
+    The lock is the system's own: it goes with the process, however that ends.
+
+    Raises:
+        SparksError: it holds other things, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {path.name for path in folder.iterdir()}
+        if found - {".lock"} and "plan.json" not in found:
+            raise SparksError(f"output {folder} holds no experiment; choose a new folder")
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise SparksError(f"cannot write {folder}: {error.strerror}; choose another") from error
+    with file:
+        yield _locked(file.fileno())
+
+
+def _locked(file: int) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # some systems and network drives have no locks
+        return True
+    return True
+
+
 def finished(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """The rows of all finished cells, in the order of the plan."""
     files = [cell.row(folder) for cell in plan.cells]
@@ -188,7 +222,7 @@ def _finish(home: Path, task: Task, settings: Settings) -> dict[str, Any]:
     if not result.is_file():  # half a run is no use: its seconds would not be those of one search
         shutil.rmtree(home, ignore_errors=True)
         if edit(settings, home, kept=_KEPT, pictures=False)["stopped_by"] == "interrupt":
-            result.unlink()
+            result.unlink(missing_ok=True)
             raise KeyboardInterrupt
     return score(home, task, prepare(settings, kept=_KEPT))
 

@@ -16,7 +16,7 @@ from PIL import Image
 from sparks import registry
 from sparks.ablate import axes, parse_match, plan_ablation, settings_of
 from sparks.bench import run_experiment
-from sparks.cells import Cell, Plan, in_processes, load_plan, run_cell
+from sparks.cells import Cell, Plan, claim, in_processes, load_plan, run_cell
 from sparks.config import Config, construct, read_settings
 from sparks.controls import Controls
 from sparks.curves import draw_curves
@@ -278,6 +278,24 @@ def test_curves_are_those_of_the_histories(tmp_path: Path, monkeypatch: pytest.M
     assert drawn["adam"][0] == ([1, 2, 3], [(3 + 7) / 2, (3 + 3) / 2, (1 + 3) / 2])
     assert drawn["adam"][2] == ([2, 4, 6], drawn["adam"][0][1])
     assert (tmp_path / "curve.png").stat().st_size > 10_000
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    plan = Plan("nothing", [])
+    plan.save(tmp_path / "busy")
+    with claim(tmp_path / "busy") as first:
+        assert first
+        with claim(tmp_path / "busy") as second:
+            assert not second
+        with pytest.raises(SparksError, match="busy is in use by another process"):
+            run_experiment(tmp_path / "busy", plan)
+        assert run_experiment(tmp_path / "busy").startswith("## Means")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    for folder in (tmp_path / "other", tmp_path / "other" / "thesis.txt"):
+        with pytest.raises(SparksError, match=r"other.*choose"):
+            run_experiment(folder, plan)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.txt"]
 
 
 def test_an_empty_plan_has_empty_tables(tmp_path: Path) -> None:

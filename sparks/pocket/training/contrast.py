@@ -108,18 +108,9 @@ def _train(
             logits, output = logits_of(model, pixels_of(seen), texts)
             tokens = output.vision_model_output.last_hidden_state[:, 1:]
             read = eyes(tokens.reshape(len(frames), critic.WATCHED // 2, -1)).float()
-        error = critic._reading_error(read, tracks, scenes)
+        error = critic.reading_error(read, tracks, scenes)
         error = error + NAMING * _naming_error(logits, tracks, strengths, scenes)
-        for _ in range(QUESTIONS):
-            asked = critic.draw_questions(scenes, cpu)
-            odds = logits.gather(1, meaning(*asked[:3])[:, None])[:, 0]
-            still = meaning(*asked[:2], torch.full_like(asked[2], STAY))
-            odds = odds - logits.gather(1, still[:, None])[:, 0]
-            target = grade(tracks, strengths, scenes, asked)
-            moving = (asked[2] != STAY).float()
-            wrong = F.smooth_l1_loss(odds, target, reduction="none")
-            error = error + (wrong * moving).mean() / QUESTIONS
-        return error
+        return error + _asking_error(logits, tracks, strengths, scenes, cpu)
 
     fit(name, [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
 
@@ -127,6 +118,25 @@ def _train(
 def meaning(colour: Tensor, shape: Tensor, action: Tensor) -> Tensor:
     """Which of the world's prompts, whatever the wording."""
     return critic.row(colour, shape, action, torch.zeros_like(action)) // critic.VARIANTS
+
+
+def _asking_error(
+    logits: Tensor,
+    tracks: measure.Track,
+    strengths: Tensor,
+    scenes: world.Scenes,
+    rng: torch.Generator,
+) -> Tensor:
+    """Smooth L1 between the log odds of moving against standing still, and the grade."""
+    error = torch.zeros((), device=logits.device)
+    for _ in range(QUESTIONS):
+        colour, shape, action, _ = asked = critic.draw_questions(scenes, rng)
+        shown = logits.gather(1, meaning(colour, shape, action)[:, None])
+        still = logits.gather(1, meaning(colour, shape, torch.full_like(action, STAY))[:, None])
+        target = grade(tracks, strengths, scenes, asked)
+        wrong = F.smooth_l1_loss((shown - still)[:, 0], target, reduction="none")
+        error = error + (wrong * (action != STAY)).mean() / QUESTIONS
+    return error
 
 
 def _naming_error(

@@ -158,7 +158,7 @@ def train_critic(
         with autocast(device):
             seen = questions.see(model, camera(frames, generator(step, device, 4)))
             read = eyes(seen.unflatten(1, (WATCHED // 2, tokens)).flatten(2)).float()
-        error = _reading_error(read, tracks, scenes)
+        error = reading_error(read, tracks, scenes)
         cpu = generator(step, torch.device("cpu"), 3)
         for _ in range(QUESTIONS):
             asked = draw_questions(scenes, cpu)
@@ -295,7 +295,7 @@ def truth(
     return (verdict.happened & named).float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
 
 
-def _reading_error(read: Tensor, tracks: measure.Track, scenes: world.Scenes) -> Tensor:
+def reading_error(read: Tensor, tracks: measure.Track, scenes: world.Scenes) -> Tensor:
     """How well `read [B, pairs, ...]` tells where the object is, and what it is."""
     place = [4 * tracks.x, 4 * tracks.y, 8 * tracks.radius, 30 * tracks.mass]
     curves = torch.stack([*place, tracks.angle.cos(), tracks.angle.sin()], -1)

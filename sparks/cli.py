@@ -31,7 +31,10 @@ def sparks() -> None:
 _Solver = Annotated[str | None, typer.Option(help="Name, module:Name or file.py:Name.")]
 _Model = Annotated[str | None, typer.Option(help="Folder, hub id, or pocket.")]
 _Critic = Annotated[
-    str | None, typer.Option(help="Plugin name, or the model folder or hub id of one.")
+    str | None,
+    typer.Option(
+        "--critic", "--critic-model", help="Plugin name, or the model folder or hub id of one."
+    ),
 ]
 _Budget = Annotated[str | None, typer.Option(help="E.g. qwen_calls=30,wall_clock=600s.")]
 _Set = Annotated[
@@ -277,6 +280,16 @@ def _print_results(folder: Path, text: str, as_json: bool) -> None:
     if as_json:
         text = (folder / "table.json").read_text(encoding="utf-8")
     typer.echo(text if as_json else f"{text}\nWritten to {folder}; see index.html there.")
+
+
+@app.command()
+def doctor(model: _Model = None, critic: _Critic = None, json_: _Json = False) -> None:
+    """Say what this machine has, which models are on it, and what would fit."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.doctor import describe, examine
+
+        findings = examine(model, critic)
+    typer.echo(json.dumps(findings) if json_ else describe(findings))
 
 
 @app.command()

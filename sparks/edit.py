@@ -38,8 +38,9 @@ from sparks.kept import Kept, stamp
 from sparks.media import Clip, fit_clip, read_clip
 from sparks.memory import enough_memory
 from sparks.objective import Objective
+from sparks.plan import Plan, plan_edit
 from sparks.previews import Previews
-from sparks.problem import EditProblem
+from sparks.problem import EditProblem, peak_memory
 from sparks.progress import Silent
 from sparks.quiet import quiet_libraries
 from sparks.recipes import recipe
@@ -47,6 +48,7 @@ from sparks.runs import Run
 from sparks.solve import Listener, Outcome, Solver, solve
 from sparks.spaces import Space
 from sparks.trackers import check_trackers, trackers
+from sparks.weights import fetch, is_full_size
 
 log = logging.getLogger("sparks")
 
@@ -121,15 +123,14 @@ def go_on(folder: Path, report: Silent | None = None) -> Settings:
         SparksError: there is no run, another process is at it, or what it edits has changed.
     """
     report = report or Silent()
-    run = Run(folder, begun=True)
+    run = Run(folder.absolute(), begun=True)
     with contextlib.closing(run):
         if run.result is not None:
             log.warning("run %s is finished; there is nothing left to do", folder)
             return run.result
-        settings = read_settings(folder / "config.yaml")
-        with report:
-            with contextlib.chdir(run.home):
-                prepared = prepare(settings, report)
+        settings = read_settings(run.folder / "config.yaml")
+        with contextlib.chdir(run.home), report:
+            prepared = prepare(settings, report)
             run.check(prepared.facts, str(prepared.problem.device))
             with _open(run):
                 return _search(run, prepared, report)
@@ -138,14 +139,16 @@ def go_on(folder: Path, report: Silent | None = None) -> Settings:
 @contextlib.contextmanager
 def _open(run: Run) -> Iterator[None]:
     """Close the run in the end, and say how to go on with it if that was not its own."""
+    before = run.recorded
     try:
         with contextlib.closing(run):
             yield
-    except BaseException:
-        if run.journal is not None and run.journal.rows:
+    except BaseException as error:
+        refused = isinstance(error, SparksError) and run.recorded == before
+        if run.recorded and not refused:  # what was refused at once would be so again
             log.warning(
                 "%d evaluations are kept; go on with: sparks solve --resume %s",
-                *(len(run.journal.rows), run.folder),
+                *(run.recorded, run.folder),
             )
         raise
 
@@ -193,7 +196,9 @@ def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
     torch.manual_seed(asked.seed)
     report.stage("loading the editor")
     origin = _editor_recipe(asked)
-    editor = kept.get("editor", origin, lambda: _build_editor(asked))
+    _fetch_critics(asked)
+    plan = kept.get("plan", origin, lambda: _plan(asked, report))
+    editor = kept.get("editor", origin, lambda: _build_editor(asked, plan))
     folder = _model_folder(editor)
     with tempfile.TemporaryDirectory() as scratch:
         video, task = _source(asked, Path(scratch))
@@ -231,6 +236,7 @@ def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
     )
     facts = _facts(config, clip, conditioning, {"name": video.name, "sha256": digest})
     facts |= {"fingerprint": fingerprints(folder)} if folder else {}
+    facts |= {"memory": plan.record()} if plan is not None and plan.large else {}
 
     def baseline() -> Tensor:
         untuned = editor.start(conditioning)
@@ -284,7 +290,23 @@ def _preferred(settings: Settings) -> Settings:
     return {} if space is None else {"space": space}
 
 
-def _build_editor(config: Config) -> Any:
+def _fetch_critics(config: Config) -> None:
+    """Have the critics' weights on this machine before anything is loaded."""
+    for asked in (config.critic, config.judge):
+        if asked is not None and asked.name == "qwen" and asked.model is not None:
+            fetch(asked.model)
+
+
+def _plan(config: Config, report: Silent) -> Plan | None:
+    """See that everything fits before it is loaded."""
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    plan = plan_edit(config, torch.device(config.device or default))
+    for line in plan.lines() if plan is not None and plan.large else ():
+        report.stage(line)
+    return plan
+
+
+def _build_editor(config: Config, plan: Plan | None) -> Any:
     return construct(
         "editor",
         registry.editors.get(config.editor.name),
@@ -292,7 +314,13 @@ def _build_editor(config: Config) -> Any:
         model=config.model,
         device=config.device,
         dtype=_dtype(config.dtype),
+        **_planned(config, plan),
     )
+
+
+def _planned(config: Config, plan: Plan | None) -> Settings:
+    given = {} if plan is None else {"storage": plan.storage, "text_device": plan.text_device}
+    return {name: value for name, value in given.items() if name not in config.editor.options}
 
 
 def _editor_recipe(config: Config) -> list[Any]:
@@ -369,9 +397,12 @@ def _build_objective(
     if options.weights.lpips or options.weights.temporal:
         recipe = [folder, stamp(folder and folder / "perceptual")]
         distance = kept.get("distance", recipe, lambda: _distance(folder, config.model))
-        distance = distance.to(anchor.alpha.device)
+    if distance is None:
+        weights = replace(options.weights, lpips=0, temporal=0)
+    else:
+        weights, distance = options.weights, distance.to(anchor.alpha.device)
     return Objective(
-        options.weights,
+        weights,
         anchor,
         distance=distance,
         reduction=options.reduction,
@@ -383,8 +414,17 @@ def _build_objective(
 
 
 def _distance(folder: Path | None, model: str) -> Any:
-    """LPIPS on the model's own trunk, or on AlexNet, fetched for models of the hub only."""
+    """LPIPS on the model's own trunk, or on AlexNet, fetched for models of the hub only.
+
+    None where AlexNet is not to be had and the model is a full-size one, which does without.
+    """
+    large = is_full_size(model)
     if folder is not None and (folder / "perceptual").is_dir():
+        if large:
+            raise SparksError(
+                f"{folder / 'perceptual'} is a trunk for small models; remove it, so that LPIPS "
+                "is measured by AlexNet"
+            )
         from sparks.pocket.perceptual import load_perceptual
 
         return load_perceptual(folder / "perceptual")
@@ -396,6 +436,9 @@ def _distance(folder: Path | None, model: str) -> Any:
             raise OSError("a model of this machine fetches nothing")
         return lpips.LPIPS(net="alex", verbose=False).requires_grad_(False)
     except OSError as error:
+        if large:
+            log.warning("LPIPS terms are off: no AlexNet at %s (%s)", trunk, error)
+            return None
         raise SparksError(
             f"the losses lpips and temporal need AlexNet at {trunk} ({error}); fetch it with "
             "python -c 'import lpips; lpips.LPIPS()', or set their weights to 0"
@@ -479,6 +522,9 @@ def _conclude(
         "skipped": outcome.skipped,
         "stopped_by": outcome.stopped_by,
     }
+    if planned := prepared.facts.get("memory"):
+        log.info("peak memory: %.1f GiB", peak_memory(problem.device) / 2**30)
+        result["memory"] = {**planned, "measured": peak_memory(problem.device)}
     if remarks := getattr(prepared.solver, "report", None):
         result["solver_report"] = remarks
     made = recipe(config, prepared.facts, result, outcome.best.index, noise)

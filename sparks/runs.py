@@ -30,6 +30,7 @@ from sparks.media import Clip, contact_sheet, side_by_side, write_clip
 
 log = logging.getLogger("sparks")
 
+ORIGIN = {"prompt", "source", "clip", "kept", "seeds", "fingerprint"}  # facts that decide an edit
 STOPPED_FROM_OUTSIDE = ("interrupt", "memory")  # such a search can go on
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "numpy")
 
@@ -67,6 +68,11 @@ class Run:
         write_text(self.folder / "config.yaml", config)  # the last: with it, the run has begun
 
     @property
+    def recorded(self) -> int:
+        """How many evaluations are on disk."""
+        return 0 if self.journal is None else len(self.journal.rows)
+
+    @property
     def result(self) -> dict[str, Any] | None:
         """What `finish` wrote, if the search is over; it can go on after a stop from outside."""
         path = self.folder / "result.json"
@@ -85,11 +91,11 @@ class Run:
         """Compare what is edited now with what was; say if other software or hardware does it.
 
         Raises:
-            SparksError: source, prompt or seeds are others.
+            SparksError: source, prompt, seeds or weights are others.
         """
         known = self._read_json("run.json")
-        for key, now in json.loads(json.dumps(facts)).items():
-            if known.get(key, now) != now:
+        for key in known.keys() & ORIGIN:
+            if (now := json.loads(json.dumps(facts.get(key)))) != known[key]:
                 raise SparksError(
                     f"{key} of run {self.folder} was {known[key]}, now it is {now}; "
                     "bring it back, or start a new run"

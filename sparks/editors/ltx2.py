@@ -63,6 +63,7 @@ class LTX2Editor:
         *,
         levers: Levers = Levers(),
         storage: str = "resident",
+        text_device: str | None = None,
     ) -> None:
         """Find a model and load its codecs; the other networks follow when first needed.
 
@@ -72,6 +73,7 @@ class LTX2Editor:
             dtype: of weights and latents; bfloat16 on a GPU and float32 elsewhere by default.
             levers: speed and memory of the denoiser and the decoder.
             storage: of the denoiser, see `sparks.editors.storage`.
+            text_device: where prompts are encoded, `device` if None.
 
         Raises:
             SparksError: if the model cannot be found, read, or used for Retake.
@@ -81,7 +83,8 @@ class LTX2Editor:
         self.folder = ModelFolder(model) if isinstance(model, str | Path) else model
         check_storage(storage, levers)
         self.levers, self.storage = levers, storage
-        self.texts = TextContexts(self.folder, self.device, self.dtype)
+        elsewhere = None if text_device is None else torch.device(text_device)
+        self.texts = TextContexts(self.folder, self.device, self.dtype, elsewhere)
         self.vae = self._load("vae")
         self.audio_vae = self._load("audio_vae")
         if self.vae.config.timestep_conditioning:

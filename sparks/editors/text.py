@@ -15,7 +15,15 @@ _LISTED_WORDS = 300
 class TextContexts:
     """Encodes prompts, remembers the results, and holds the encoder only in between."""
 
-    def __init__(self, folder: ModelSource, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        folder: ModelSource,
+        device: torch.device,
+        dtype: torch.dtype,
+        runs_on: torch.device | None = None,
+    ) -> None:
+        """Load the tokenizer; contexts come on `device`, the networks run there or elsewhere."""
+        self.runs_on = runs_on or device
         self.folder, self.device, self.dtype = folder, device, dtype
         self.tokenizer = folder.load("tokenizer", padding_side="left")
         self.length = min(self.tokenizer.model_max_length, _MAX_LENGTH)
@@ -46,9 +54,9 @@ class TextContexts:
         if self._networks is None:
             self._networks = (self._load("text_encoder"), self._load("connectors"))
         encoder, connectors = self._networks
-        mask = tokens["attention_mask"].to(self.device)
+        mask = tokens["attention_mask"].to(self.runs_on)
         output = encoder(
-            input_ids=tokens["input_ids"].to(self.device),
+            input_ids=tokens["input_ids"].to(self.runs_on),
             attention_mask=mask,
             output_hidden_states=True,
             use_cache=False,
@@ -56,10 +64,10 @@ class TextContexts:
         )
         layers = torch.stack(output.hidden_states, dim=-1)  # [1, T, D, layers]
         video, audio, _ = connectors(layers, mask, padding_side="left")
-        return video, audio
+        return video.to(self.device), audio.to(self.device)
 
     def _load(self, name: str) -> Any:
-        return self.folder.load_frozen(name, self.device, self.dtype)
+        return self.folder.load_frozen(name, self.runs_on, self.dtype)
 
     def _tokens(self, prompt: str) -> Any:
         tokens = self.tokenizer(

@@ -244,30 +244,44 @@ def _parse(text: str) -> Any:
 
 
 def read_settings(source: str | Path) -> Settings:
-    """Settings of a YAML file, or of a preset by its name.
+    """Settings of a YAML file, ours or one of the paper's code, or of a preset by its name.
 
     Raises:
         SparksError: no such file or preset, or it holds no settings.
     """
-    path = _preset(str(source)) or Path(source)
-    try:
-        settings = _parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        names = ", ".join(presets())
-        raise SparksError(f"no settings at {source}; give a YAML file or one of {names}") from error
-    except ValueError as error:
-        raise SparksError(f"{source} is not valid YAML: {error}") from error
+    settings = read_raw(source)
     if settings is None:
         return {}
     if not isinstance(settings, dict):
         raise SparksError(f"{source} holds a {type(settings).__name__}; write key: value lines")
-    return settings
+    from sparks.authors import MARK, translate
+
+    return translate(settings) if MARK in settings else settings
+
+
+def read_raw(source: str | Path) -> Any:
+    """What a YAML file or preset holds.
+
+    Raises:
+        SparksError: no such file or preset, or it is not YAML.
+    """
+    path = _preset(str(source)) or Path(source)
+    try:
+        return _parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        names = ", ".join([*(n for n in presets() if "/" not in n), f"{_SCENARIOS}/NAME"])
+        raise SparksError(f"no settings at {source}; give a YAML file or one of {names}") from error
+    except ValueError as error:
+        raise SparksError(f"{source} is not valid YAML: {error}") from error
+
+
+_SCENARIOS = "scenarios"
 
 
 def presets() -> list[str]:
-    """Names of the settings that ship with the package."""
-    folder = resources.files("sparks") / "configs"
-    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+    """Names of the settings that ship with the package; the paper's edits are `scenarios/...`."""
+    folder = Path(str(resources.files("sparks") / "configs"))
+    return sorted(str(path.relative_to(folder))[:-5] for path in folder.rglob("*.yaml"))
 
 
 def _preset(name: str) -> Path | None:

@@ -68,7 +68,7 @@ class Task:
 
 
 def task_list(which: str) -> list[Task]:
-    """The tasks of a bundled list, or of a YAML file.
+    """The tasks of a bundled list, a YAML file, or a folder laid out as by the paper's code.
 
     Raises:
         SparksError: no such list or file, or an entry of another form.
@@ -80,6 +80,10 @@ def task_list(which: str) -> list[Task]:
     if which in ("pocket12", "pocket25"):
         known = _read(Path(__file__).parent / "pocket" / "pocket25.yaml")
         return known[:12] if which == "pocket12" else known
+    if Path(which).is_dir():
+        from sparks.authors import read_scenarios
+
+        return read_scenarios(Path(which))
     if not Path(which).is_file():
         raise SparksError(f"no tasks {which!r}; give {', '.join(NAMES)} or a YAML file")
     return _read(Path(which))

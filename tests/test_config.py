@@ -95,7 +95,7 @@ def test_bad_assignments(pair: str, message: str) -> None:
 
 
 def test_bad_files(tmp_path: Path) -> None:
-    with pytest.raises(SparksError, match="one of paper, pocket, reference"):
+    with pytest.raises(SparksError, match="one of distilled, paper, pocket, reference"):
         read_settings(tmp_path / "gone.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(SparksError, match="holds a list"):

@@ -46,6 +46,9 @@ class Basis(Protocol):
 class OffsetSpace(ABC):
     """The start plus an offset for each free control, each with coordinates of its own.
 
+    Attributes:
+        rate: what Adam learns at here, unless told otherwise.
+
     Args:
         start: untuned controls of one clip (batch 1).
         mode: which control is free: `both`, `text` (delta_v) or `audio` (alpha).
@@ -55,6 +58,8 @@ class OffsetSpace(ABC):
     Raises:
         SparksError: an unknown mode or audio_init, or an option that a basis refuses.
     """
+
+    rate = 0.3  # of coordinates of which 1 moves the clip visibly
 
     def __init__(self, start: Controls, mode: str, audio_init: str, audio_init_seed: int) -> None:
         _check("space mode", mode, tuple(MODES))
@@ -104,6 +109,8 @@ class FullSpace(OffsetSpace):
         audio_init: where alpha starts.
         audio_init_seed: of its noise.
     """
+
+    rate = 5e-3  # the paper's learning rate
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ class Adam(Descent):
     lr(p) = floor + (lr - floor) (1 + cos(pi p)) / 2, with p the share of the budget spent.
 
     Args:
-        lr: learning rate at the start.
+        lr: learning rate at the start; the `rate` of the space that is searched if None.
         lr_schedule: `cosine`, or `constant`.
         lr_floor: the rate at the end of the cosine, as a share of `lr`.
         betas: decay of the two moments.
@@ -27,7 +27,7 @@ class Adam(Descent):
     def __init__(
         self,
         *,
-        lr: float = 5e-3,
+        lr: float | None = None,
         lr_schedule: str = "cosine",
         lr_floor: float = 0.01,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -40,7 +40,7 @@ class Adam(Descent):
 
     def make_optimizer(self, z: Tensor) -> torch.optim.Optimizer:
         """Torch's Adam."""
-        return torch.optim.Adam([z], self.lr, self.betas, self.eps)
+        return torch.optim.Adam([z], self.peak, self.betas, self.eps)
 
     def shape(self, gradient: Tensor) -> Tensor:
         """No longer than `clip_norm`."""

@@ -12,6 +12,8 @@ from sparks.errors import SparksError
 from sparks.problem import EditProblem, Evaluation
 from sparks.solve import AskTell
 
+RATE = 5e-3  # the paper's, for spaces that name none
+
 
 class Descent(AskTell):
     """One iterate that torch's optimiser moves, at a learning rate that follows the budget.
@@ -19,7 +21,7 @@ class Descent(AskTell):
     lr(p) = floor + (lr - floor) (1 + cos(pi p)) / 2, with p the share of the budget spent.
 
     Args:
-        lr: learning rate at the start.
+        lr: learning rate at the start; the `rate` of the space that is searched if None.
         lr_schedule: `cosine`, or `constant`.
         lr_floor: the rate at the end of the cosine, as a share of `lr`.
         patience: evaluations without a new best after which the driver stops; None for never.
@@ -30,10 +32,12 @@ class Descent(AskTell):
 
     needs_gradient = True
 
-    def __init__(self, lr: float, lr_schedule: str, lr_floor: float, patience: int | None) -> None:
+    def __init__(
+        self, lr: float | None, lr_schedule: str, lr_floor: float, patience: int | None
+    ) -> None:
         if lr_schedule not in ("cosine", "constant"):
             raise SparksError(f"lr_schedule is {lr_schedule!r}; choose cosine or constant")
-        if not 0 < lr < math.inf:
+        if lr is not None and not 0 < lr < math.inf:
             raise SparksError(f"lr is {lr}; it must be positive")
         if patience is not None and patience < 1:
             raise SparksError(f"patience is {patience}; give at least 1, or null for none")
@@ -50,6 +54,7 @@ class Descent(AskTell):
 
     def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
         """Start at z = 0 with an optimiser that has seen nothing."""
+        self.peak = getattr(problem.space, "rate", RATE) if self.lr is None else self.lr
         self.z = torch.zeros(problem.dim, device=problem.device)
         self.optimizer = self.make_optimizer(self.z)
 
@@ -76,6 +81,6 @@ class Descent(AskTell):
 
     def _rate(self, progress: float) -> float:
         if self.lr_schedule == "constant":
-            return self.lr
-        floor = self.lr * self.lr_floor
-        return floor + (self.lr - floor) * (1 + math.cos(math.pi * progress)) / 2
+            return self.peak
+        floor = self.peak * self.lr_floor
+        return floor + (self.peak - floor) * (1 + math.cos(math.pi * progress)) / 2

@@ -31,7 +31,7 @@ class Hybrid(Adam):
         reach: longest of them, root mean square over the coordinates, in the space's unit.
         population: random moves.
         sigma: standard deviation of their coordinates.
-        lr: of Adam.
+        lr: of Adam; the `rate` of the space that is searched if None.
         lr_schedule: `cosine`, or `constant`; see `sparks.solvers.adam`, as the others.
         lr_floor: the rate at the end of the cosine, as a share of `lr`.
         betas: decay of the two moments.
@@ -44,15 +44,15 @@ class Hybrid(Adam):
     def __init__(
         self,
         *,
-        line: int = 4,
+        line: int = 0,
         reach: float = 0.2,
-        population: int = 4,
-        sigma: float = 0.3,
-        lr: float = 0.02,
+        population: int = 15,
+        sigma: float = 1.5,
+        lr: float | None = None,
         lr_schedule: str = "cosine",
         lr_floor: float = 0.01,
         betas: tuple[float, float] = (0.9, 0.999),
-        patience: int | None = 15,
+        patience: int | None = None,
     ) -> None:
         super().__init__(
             lr=lr, lr_schedule=lr_schedule, lr_floor=lr_floor, betas=betas, patience=patience

@@ -42,7 +42,7 @@ class NGD(Descent):
 
     def make_optimizer(self, z: Tensor) -> torch.optim.Optimizer:
         """Torch's SGD, its momentum an average."""
-        return torch.optim.SGD([z], self.lr, self.momentum, dampening=self.momentum)
+        return torch.optim.SGD([z], self.peak, self.momentum, dampening=self.momentum)
 
     def shape(self, gradient: Tensor) -> Tensor:
         """Scaled to a mean square of 1."""

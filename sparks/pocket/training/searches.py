@@ -128,5 +128,5 @@ def _prepare(editor: LTX2Editor, scene: world.Scenes) -> Conditioning:
 
 def _together(each: list[Conditioning]) -> Conditioning:
     """One conditioning with a row per scene."""
-    rows = {name: torch.cat([getattr(one, name) for one in each]) for name in _ROWS}
+    rows: dict[str, Any] = {n: torch.cat([getattr(one, n) for one in each]) for n in _ROWS}
     return dataclasses.replace(each[0], **rows)

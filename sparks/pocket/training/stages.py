@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -199,6 +199,8 @@ def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
 
 def save(module: Any, folder: Path) -> None:
     """Half precision on disk; a component's own `save_pretrained` decides the files."""
+    if isinstance(getattr(module, "config", None), Mapping):
+        module.register_to_config(_name_or_path="")  # where it was loaded from is nobody's business
     module.half().save_pretrained(folder)
     module.float()
 

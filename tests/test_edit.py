@@ -418,9 +418,13 @@ class Stopper(Redness):
 
     asked = 0
 
+    def __init__(self, sharpness: float = 40.0, signals: int = 1) -> None:
+        super().__init__(sharpness)
+        self.signals = signals
+
     def log_odds(self, *arguments, **options):
         self.asked += 1
-        if self.asked == 2:
+        for _ in range(self.signals if self.asked == 2 else 0):
             os.kill(os.getpid(), signal.SIGTERM)
         return super().log_odds(*arguments, **options)
 """
@@ -461,6 +465,18 @@ def test_an_interrupted_edit_is_whole_and_goes_on(
     assert (code, json.loads(again)) == (0, json.loads(out))
     assert "is finished; there is nothing left to do" in caplog.text
     assert files == {path: path.read_bytes() for path in run.iterdir()}
+
+
+def test_the_second_interruption_stops_at_once_and_says_how_to_go_on(
+    sparks: Sparks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "stopper.py").write_text(STOPPER)
+    critic = ["--critic", f"{tmp_path / 'stopper.py'}:Stopper", "--set", "critic.signals=2"]
+    code, out, _ = sparks(*options(tmp_path / "run", *critic))
+    assert (code, out) == (130, "")
+    assert f"1 evaluations are kept; go on with: sparks solve --resume {tmp_path}" in caplog.text
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 1
 
 
 def test_what_cannot_go_on_is_refused_in_a_line(

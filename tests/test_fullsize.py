@@ -1,8 +1,14 @@
 """The full-size configurations, built without memory."""
 
+import json
+import logging
+from pathlib import Path
+
 import pytest
 import torch
 
+from sparks.edit import _distance
+from sparks.errors import SparksError
 from sparks.fullsize import LTX_2, LTX_23, QWEN_7B, Component
 
 COMPONENTS = {
@@ -26,3 +32,30 @@ def test_block_and_decoder_counts() -> None:
     vae = LTX_23["vae"].build("meta", torch.bfloat16)
     assert (vae.spatial_compression_ratio, vae.temporal_compression_ratio) == (32, 8)
     assert round(sum(p.numel() for p in vae.decoder.parameters()) / 1e5) == 4072
+
+
+def claim_parameters(folder: Path) -> Path:
+    """A model folder whose file says that it has a thousand million numbers."""
+    header = {"weight": {"dtype": "F32", "shape": [1000, 1000, 1000], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode()
+    (folder / "transformer").mkdir(parents=True)
+    file = folder / "transformer" / "model.safetensors"
+    file.write_bytes(len(text).to_bytes(8, "little") + text)
+    return folder
+
+
+def test_lpips_without_its_trunk_is_switched_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+    folder = claim_parameters(tmp_path / "model")
+    with caplog.at_level(logging.WARNING, "sparks"):
+        assert _distance(folder, str(folder)) is None
+    assert "LPIPS terms are off: no AlexNet at" in caplog.text
+
+
+def test_the_trunk_for_small_models_is_refused(tmp_path: Path) -> None:
+    folder = claim_parameters(tmp_path / "model")
+    (folder / "perceptual").mkdir()
+    with pytest.raises(SparksError, match="is a trunk for small models; remove it"):
+        _distance(folder, str(folder))

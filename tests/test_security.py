@@ -218,6 +218,21 @@ def test_an_edit_stays_offline_and_in_its_directory(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["run"]
 
 
+def test_a_folder_is_never_taken_for_a_hub_id(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_model(tmp_path / "here" / "model")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = ModelFolder("model")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert folder.load_frozen("vae", torch.device("cpu"), torch.float32) is not None
+    (tmp_path / "here").rename(tmp_path / "gone")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("asked the network"))
+    with pytest.raises(SparksError, match="cannot load vae"):
+        folder.load_frozen("vae", torch.device("cpu"), torch.float32)
+
+
 def test_the_network_is_asked_for_hub_ids_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -39,7 +39,8 @@ class ModelFolder:
         Raises:
             SparksError: if there is no such model, or a component is missing.
         """
-        self.path: Path = _resolve(model)
+        # Components are loaded when first needed, wherever the process is by then.
+        self.path: Path = _resolve(model).absolute()
         self.index = _read_index(self.path / "model_index.json")
         missing = [name for name in REQUIRED if name not in self]
         if missing:
@@ -57,6 +58,7 @@ class ModelFolder:
         Raises:
             SparksError: if the class is unknown or its files cannot be read.
         """
+        options["local_files_only"] = True
         try:
             return _class_named(self.index[name][1]).from_pretrained(self.path / name, **options)
         except (OSError, ValueError) as error:

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sparks.critics.chat import answer_ids, question_inputs
 from sparks.critics.preprocess import Preprocess
 from sparks.critics.qwen import QUESTION, yes_no_logits
 from sparks.critics.sampling import select
-from sparks.files import replacing
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
 from sparks.pocket.training.codec import decode_video, encode_video
@@ -180,15 +178,6 @@ class Pool:
 
     frames: Tensor  # [M, T, 3, H, W] uint8
     scenes: world.Scenes
-
-    @classmethod
-    def load(cls, path: Path, device: torch.device) -> Pool:
-        stored = load_file(path, str(device))
-        return cls(stored.pop("frames"), world.Scenes(**stored))
-
-    def save(self, path: Path) -> None:
-        with replacing(path) as temporary:
-            save_file({"frames": self.frames, **vars(self.scenes)}, temporary)
 
     def draw(self, count: int, step: int) -> tuple[Tensor, world.Scenes]:
         device = self.frames.device

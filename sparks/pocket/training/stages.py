@@ -113,38 +113,6 @@ def critic(plan: Plan) -> None:
     save_critic(plan.output / "critic", model.half(), tokenizer)
 
 
-def grading(plan: Plan) -> None:
-    from sparks.editors import LTX2Editor
-    from sparks.pocket.critic_model import save as save_critic
-    from sparks.pocket.training.critic import Pool, Questions
-    from sparks.pocket.training.edits import make_pool
-    from sparks.pocket.training.grading import train_grading
-    from sparks.pocket.training.searches import search
-
-    video, _ = autoencoders(plan)
-    model, tokenizer = critic_models(plan)
-    pool = make_pool(plan.output, plan.share(1_024), plan.device, plan.seed)
-    editor = LTX2Editor(plan.output, plan.device, torch.float32)
-
-    def climb(critic: Any, seed: int) -> Pool:
-        questions = Questions(critic, tokenizer, plan.device)
-        return search(editor, questions, critic, plan.size(192), plan.size(192), seed)
-
-    model = train_grading(
-        model,
-        tokenizer,
-        video,
-        plan.work,
-        plan.budget(900),
-        plan.device,
-        plan.size(64),
-        plan.seed,
-        pool,
-        climb,
-    )
-    save_critic(plan.output / "critic", model.half(), tokenizer)
-
-
 def clip(plan: Plan) -> None:
     from sparks.pocket.training.contrast import train_clip
 
@@ -175,7 +143,6 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "perceptual": perceptual,
     "denoiser": denoiser,
     "critic": critic,
-    "grading": grading,
     "clip": clip,
     "xclip": xclip,
 }
@@ -225,13 +192,6 @@ def denoiser_models(plan: Plan) -> tuple[Any, Any]:
 
     transformer = _load(LTX2VideoTransformer3DModel, plan.output / "transformer", plan.device)
     return transformer, _load(LTX2TextConnectors, plan.output / "connectors", plan.device)
-
-
-def critic_models(plan: Plan) -> tuple[Any, Any]:
-    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
-
-    model = _load(Qwen2_5_VLForConditionalGeneration, plan.output / "critic", plan.device)
-    return model, AutoTokenizer.from_pretrained(plan.output / "critic")
 
 
 def write_index(folder: Path) -> None:

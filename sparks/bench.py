@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparks.ablate import plan_ablation
 from sparks.cells import Plan, Spread, claim, in_processes, load_plan, run_cells
-from sparks.config import Config, Settings, merge, without_code
+from sparks.config import Settings, merge, without_code
 from sparks.edit import check_settings
 from sparks.errors import SparksError
 from sparks.results import write_results
@@ -17,7 +17,7 @@ from sparks.tasks import Task
 
 def plan_bench(base: Settings, tasks: Sequence[Task], *, seeds: int = 1) -> Plan:
     """Every task and seed under the same settings."""
-    solver = Config.resolve(base).solver.name
+    solver = (base.get("solver") or {}).get("name", "default")
     return plan_ablation(f"sparks bench: {solver}", base, {solver: {}}, tasks, seeds=seeds)
 
 

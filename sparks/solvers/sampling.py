@@ -24,7 +24,7 @@ class RandomSearch:
 
     default_space = LOW_DIMENSIONAL
 
-    def __init__(self, *, batch: int = 8, sigma: float = 0.5) -> None:
+    def __init__(self, *, batch: int = 8, sigma: float = 1.5) -> None:
         check_population(batch, sigma)
         self.batch, self.sigma = batch, sigma
 

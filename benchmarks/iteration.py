@@ -288,6 +288,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         result["variants"] = [
             _variant(session, reference, text, fast, options) for text in options.also
         ]
+        if options.approximations:
+            result["approximations"] = _approximate(session, reference, fast)
         if options.each:
             result["each_cost"] = [
                 _each(session, reference, name, fast, options) for name in _costs(options)
@@ -315,6 +317,36 @@ def _against(reference: Tensor, measured: dict[str, Any]) -> dict[str, Any]:
     angle = cosine(reference, measured.pop("gradient"))
     say(f"{measured['name']}: {measured['seconds']:.3f} s, gradient cosine {angle:.6f}")
     return measured | {"gradient_cosine": angle}
+
+
+def _approximate(session: Session, reference: Tensor, fast: Levers) -> list[dict[str, Any]]:
+    """Ways to do less: seconds, and how far the gradient turns.
+
+    Reuse is judged at the point that one Adam step leads to, where the steps without gradient
+    are those of the start.
+    """
+    session.set_levers(fast)
+    problem, sampling = session.problem, session.size.sampling
+    start, found = torch.zeros(1, problem.dim, device=session.device), []
+    moved = start - session.solver.lr * reference.sign()
+    exact = problem.evaluate(moved, gradient=True)[0].gradient
+    steps = sampling.grad_steps
+    for name, change, before, point, wanted in (
+        ("refresh_prefix=2", {"refresh_prefix": 2}, start, moved, exact),
+        (f"grad_steps={steps // 2}", {"grad_steps": steps // 2}, start, start, reference),
+        ("grad_steps=1", {"grad_steps": 1}, start, start, reference),
+    ):
+        problem.sampling = replace(sampling, **change)
+        problem.evaluate(before, gradient=True)
+        begun = time.perf_counter()
+        gradient = problem.evaluate(point, gradient=True)[0].gradient
+        assert wanted is not None
+        assert gradient is not None
+        seconds, angle = time.perf_counter() - begun, cosine(wanted, gradient)
+        found.append({"name": name, "seconds": seconds, "gradient_cosine": angle})
+        say(json.dumps(found[-1]))
+    problem.sampling = sampling
+    return found
 
 
 def _each(
@@ -369,8 +401,10 @@ def table(result: dict[str, Any]) -> str:
         f"matrix rate {rate / 1e12:.2f} TFLOP/s, of which "
         f"{result['share_of_matrix_rate']:.1%} used; peak {result['peak_bytes'] / 2**30:.2f} GiB"
     )
-    for each in (*result["variants"], *result.get("each_cost", ())):
-        seconds = f"{each['seconds']:.3f} s" if "seconds" in each else each["error"]
+    more = (result["variants"], result.get("each_cost", ()), result.get("approximations", ()))
+    for each in (each for group in more for each in group):
+        angle = f", gradient cosine {each['gradient_cosine']:.6f}" if "seconds" in each else ""
+        seconds = f"{each['seconds']:.3f} s{angle}" if "seconds" in each else each["error"]
         lines.append(f"\n{each['name']}: {seconds}")
     if "ratio" in result:
         lines.append(
@@ -401,6 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="measure these levers too, on top of --lever",
     )
     parser.add_argument("--storage", choices=STORAGES, default="resident", help="of the denoiser")
+    parser.add_argument("--approximations", action="store_true", help="what doing less costs")
     parser.add_argument("--compare", choices=["naive"])
     parser.add_argument("--costs", nargs="*", choices=COSTS, help="that the naive way pays")
     parser.add_argument(

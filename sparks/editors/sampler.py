@@ -29,6 +29,37 @@ class Counter:
     backwards: int = 0
 
 
+class Prefix:
+    """The state after the steps without gradient, for the next renders of the same search.
+
+    Only single candidates are remembered: of several, nothing would tell which is which.
+    """
+
+    def __init__(self) -> None:
+        self._made_by: tuple[Conditioning, Sampling, Guidance] | None = None
+        self._states: Pair | None = None
+        self._uses = 0
+
+    def take(
+        self, conditioning: Conditioning, sampling: Sampling, guidance: Guidance
+    ) -> Pair | None:
+        """What was kept for these, unless it is time to run the steps anew."""
+        known = self._made_by
+        same = known is not None and known[0] is conditioning and known[1:] == (sampling, guidance)
+        if not same or self._uses >= sampling.refresh_prefix:
+            return None
+        self._uses += 1
+        return self._states
+
+    def keep(
+        self, conditioning: Conditioning, sampling: Sampling, guidance: Guidance, states: Pair
+    ) -> None:
+        """Remember what was just run."""
+        if sampling.refresh_prefix > 1 and len(states[0]) == 1:
+            self._made_by, self._states = (conditioning, sampling, guidance), states
+            self._uses = 1
+
+
 def sample(
     transformer: "LTX2VideoTransformer3DModel | Runner",
     conditioning: Conditioning,
@@ -39,6 +70,7 @@ def sample(
     gradient: bool = False,
     counter: Counter | None = None,
     on_step: StepListener | None = None,
+    prefix: Prefix | None = None,
 ) -> Pair:
     """Denoise a batch of candidates that share one conditioning.
 
@@ -54,6 +86,7 @@ def sample(
         gradient: keep the graph of the last `sampling.grad_steps` steps.
         counter: told of every denoiser forward and backward.
         on_step: called with the number of finished steps and the two states.
+        prefix: where steps without gradient are remembered, for `sampling.refresh_prefix`.
 
     Returns:
         Final video tokens `[B, N, C]` and audio tokens `[B, L, Ca*M]`, normalised.
@@ -61,10 +94,17 @@ def sample(
     sigmas = sampling.sigmas
     first_grad = max(len(sigmas) - 1 - sampling.grad_steps, 0) if gradient else len(sigmas)
     denoiser = Denoiser(transformer, conditioning, controls, sampling, guidance, counter)
+    asked = (conditioning, sampling, guidance)
+    prefix = prefix if gradient else None
+    known = prefix.take(*asked) if prefix is not None and denoiser.batch == 1 else None
     with torch.set_grad_enabled(first_grad == 0):
-        states = denoiser.start()
+        states = known or denoiser.start()
     guided: Pair | None = None
     for step, (sigma, following) in enumerate(pairwise(sigmas)):
+        if step < first_grad and known is not None:
+            continue
+        if step == first_grad and prefix is not None and known is None:
+            prefix.keep(*asked, states)
         with torch.set_grad_enabled(step >= first_grad):
             if step >= first_grad and sampling.alpha_gradient == "direct":
                 states = denoiser.restore(states)

@@ -32,6 +32,8 @@ class Sampling:
             `reference` attaches it through the clean-latent blend only, one step late.
         coords_dtype: precision of the video positions; `bfloat16` is what LTX-2 1.0.0 does.
         checkpointing: recompute activations in the backward pass to save memory.
+        refresh_prefix: a search's renders after which the steps without gradient are run anew; in
+            between their last result is taken again, though the controls have moved. 1 is exact.
     """
 
     num_inference_steps: int = 30
@@ -41,6 +43,7 @@ class Sampling:
     alpha_gradient: AlphaGradient = "direct"
     coords_dtype: CoordsDtype = "float32"
     checkpointing: bool = False
+    refresh_prefix: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that no loop can run with.
@@ -48,7 +51,7 @@ class Sampling:
         Raises:
             SparksError: naming the field, its value and what is allowed.
         """
-        for name in ("num_inference_steps", "grad_steps"):
+        for name in ("num_inference_steps", "grad_steps", "refresh_prefix"):
             if getattr(self, name) < 1:
                 raise SparksError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name, allowed in _CHOICES.items():

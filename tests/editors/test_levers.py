@@ -132,6 +132,31 @@ def test_tiles_cover_the_clip(model_folder: Path) -> None:
     assert not torch.allclose(tiled, whole, atol=1e-4)
 
 
+def test_steps_without_gradient_are_reused(model_folder: Path, clip: Clip) -> None:
+    editor = LTX2Editor(model_folder, "cpu")
+    conditioning = conditions(editor, clip)
+    start = editor.start(conditioning)
+    moved = Controls(start.alpha + 0.1, start.delta_v)
+    reusing = replace(SAMPLING, refresh_prefix=2)
+
+    def render(controls: Controls, sampling: Sampling) -> tuple[Tensor, int]:
+        before = editor.forwards
+        frames = editor.render(conditioning, controls, sampling=sampling, gradient=True)
+        return frames.detach(), editor.forwards - before
+
+    exact = [render(controls, SAMPLING)[0] for controls in (start, moved)]
+    first, second, third = (render(controls, reusing) for controls in (start, moved, moved))
+    assert (first[1], second[1], third[1]) == (4, 2, 4)
+    assert torch.equal(first[0], exact[0])
+    assert torch.equal(third[0], exact[1])
+    assert not torch.equal(second[0], exact[1])
+    assert not torch.equal(second[0], exact[0])  # alpha enters the later steps anew
+    other = conditioning.with_noise(4)
+    before = editor.forwards
+    editor.render(other, moved, sampling=reusing, gradient=True)
+    assert editor.forwards - before == 4
+
+
 def test_positions_are_remembered(model_folder: Path) -> None:
     editor = LTX2Editor(model_folder, "cpu")
     arguments = (1, (5, 2, 2), 34, 12.5, "float32")

@@ -37,8 +37,7 @@ from tests.searches import (
 from tests.toy import Brightness, ToyEditor, problem
 
 
-@pytest.mark.parametrize("name", ["adam", "batches"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("name", "number"), [("adam", signal.SIGINT), ("batches", signal.SIGTERM)])
 def test_the_first_signal_ends_after_the_evaluation_and_the_search_can_go_on(
     tmp_path: Path, name: str, number: signal.Signals
 ) -> None:
@@ -60,7 +59,7 @@ def test_the_first_signal_ends_after_the_evaluation_and_the_search_can_go_on(
 
 
 def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
-    process = start(tmp_path, "adam", "renders=9", 3)
+    process = start(tmp_path, "adam", "renders=9", 1.5)
     wait_for_rows(tmp_path, 1)
     for _ in range(2):
         time.sleep(0.3)  # well into the second evaluation

@@ -42,6 +42,7 @@ from sparks.solvers.adam import Adam
 from sparks.spaces import FullSpace
 
 PROMPT = "a red ball jumps"
+LEARNING_RATE = 5e-3  # the paper's
 
 
 class Session:
@@ -91,7 +92,7 @@ class Session:
             sampling=size.sampling,
             watch=Watch(num_frames=8),
         )
-        self.solver = Adam()
+        self.solver = Adam(lr=LEARNING_RATE)
         with self._taking("baseline render"):
             if self.problem.objective.needs_reference:
                 _ = self.problem.baseline
@@ -328,7 +329,7 @@ def _approximate(session: Session, reference: Tensor, fast: Levers) -> list[dict
     session.set_levers(fast)
     problem, sampling = session.problem, session.size.sampling
     start, found = torch.zeros(1, problem.dim, device=session.device), []
-    moved = start - session.solver.lr * reference.sign()
+    moved = start - LEARNING_RATE * reference.sign()
     exact = problem.evaluate(moved, gradient=True)[0].gradient
     steps = sampling.grad_steps
     for name, change, before, point, wanted in (

@@ -18,7 +18,7 @@ from sparks.edit import check_settings
 from sparks.errors import SparksError
 
 fuzz = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     database=None,

@@ -135,7 +135,7 @@ def _scaled(*, width: int, layers: int, channels: int, audio: int, text: int) ->
         "block_out_channels": (channels, 2 * channels, 4 * channels, 4 * channels),
         "decoder_block_out_channels": (channels, 2 * channels, 2 * channels, 4 * channels),
     }
-    vocoder = {"hidden_channels": 12 * audio * 16, "bwe_hidden_channels": 4 * audio * 16}
+    vocoder = {"hidden_channels": 64 * audio, "bwe_hidden_channels": 32 * audio}
     connectors = {
         **LTX_23["connectors"].config,
         "caption_channels": text,
@@ -230,8 +230,8 @@ SIZES = {
         components=_scaled(width=512, layers=8, channels=32, audio=2, text=128),
         critic=_qwen(256, 4, 128, 4),
         frames=89,
-        height=96,
-        width=128,
+        height=64,
+        width=96,
         text_length=128,
         sampling=Sampling(checkpointing=True),
         critic_size=(56, 56),

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from sparks import registry
 from sparks.config import Config, assignments, construct, merge, presets, read_settings, recommended
 from sparks.errors import SparksError
 from sparks.solvers.adam import Adam
@@ -35,12 +36,19 @@ def test_another_plugin_takes_no_options_of_its_predecessor() -> None:
     assert Config.resolve(merged).solver.options == {"lr": 0.1, "patience": 3}
 
 
-@pytest.mark.parametrize("name", ["paper", "reference", "pocket"])
-def test_presets_are_valid(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "solver", "space"),
+    [
+        ("paper", "adam", "full"),
+        ("reference", "adam", "full"),
+        ("pocket", "hybrid", "temporal"),
+    ],
+)
+def test_presets_are_valid(name: str, solver: str, space: str) -> None:
     assert name in presets()
     config = Config.resolve(read_settings(name))
-    construct("solver", Adam, config.solver.options)
-    assert config.space.name == "full"
+    assert (config.solver.name, config.space.name) == (solver, space)
+    construct("solver", registry.solvers.get(solver), config.solver.options)
 
 
 def test_presets_differ_where_paper_and_code_do() -> None:

@@ -50,7 +50,8 @@ def test_the_batch_fits_what_is_left() -> None:
 
 
 def test_it_descends_a_quadratic() -> None:
-    assert left(solve(quadratic("qwen_calls=40"), Hybrid(lr=0.1))) < 0.2
+    solver = Hybrid(lr=0.1, line=4, population=4, sigma=0.3)
+    assert left(solve(quadratic("qwen_calls=40"), solver)) < 0.2
 
 
 def test_random_moves_of_a_wide_space_are_smooth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,15 +23,11 @@ def test_parameter_counts(component: Component) -> None:
     network = component.build("meta", torch.bfloat16)
     assert sum(parameter.numel() for parameter in network.parameters()) == component.parameters
     assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
-
-
-def test_block_and_decoder_counts() -> None:
-    transformer = LTX_23["transformer"].build("meta", torch.bfloat16)
-    block = transformer.transformer_blocks[0]
-    assert sum(parameter.numel() for parameter in block.parameters()) == 386_695_360
-    vae = LTX_23["vae"].build("meta", torch.bfloat16)
-    assert (vae.spatial_compression_ratio, vae.temporal_compression_ratio) == (32, 8)
-    assert round(sum(p.numel() for p in vae.decoder.parameters()) / 1e5) == 4072
+    if component is LTX_23["transformer"]:
+        block = network.transformer_blocks[0]
+        assert sum(parameter.numel() for parameter in block.parameters()) == 386_695_360
+    if component is LTX_23["vae"]:
+        assert (network.spatial_compression_ratio, network.temporal_compression_ratio) == (32, 8)
 
 
 def claim_parameters(folder: Path) -> Path:

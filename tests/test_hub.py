@@ -31,9 +31,7 @@ print(editor.folder.path)
 print(find({CRITIC!r}))
 """
 REFUSE = """
-from sparks.editors import LTX2Editor
 from sparks.errors import SparksError
-from sparks.weights import fetch
 
 for load in (LTX2Editor, fetch):
     try:
@@ -72,13 +70,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_cached_models_load_offline(home: Path) -> None:
-    editor, critic = run(LOAD, home)
+def test_cached_models_load_offline_and_others_are_refused(home: Path) -> None:
+    editor, critic, no_editor, no_critic = run(LOAD + REFUSE, home)
     assert Path(editor).parent.parent == home / "hub" / "models--someone--tiny-ltx"
     assert Path(critic).parent.parent == home / "hub" / "models--someone--tiny-qwen"
 
-
-def test_models_that_are_not_cached_are_refused(home: Path) -> None:
-    editor, critic = run(REFUSE, home)
-    assert editor.startswith("cannot fetch model 'someone/else' (LocalEntryNotFoundError)")
-    assert critic.startswith("model 'someone/else' is not on this machine and cannot be fetched")
+    assert no_editor.startswith("cannot fetch model 'someone/else' (LocalEntryNotFoundError)")
+    assert no_critic.startswith("model 'someone/else' is not on this machine and cannot be fetched")

@@ -1,10 +1,16 @@
-"""Floating-point operations of an iteration, and how many a second a device can do."""
+"""Floating-point operations of an iteration, and how many a second a device can do.
 
+    python benchmarks/flops.py ltx-2.3
+
+prints what one pass of the denoiser and of the decoder takes, counted on the meta device.
+"""
+
+import sys
 import time
 from collections.abc import Callable
 
 import torch
-from models import Size
+from models import SIZES, Size
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -106,3 +112,14 @@ def _empty(*sizes: int) -> Tensor:
 def latent_shape(size: Size) -> tuple[int, int, int]:
     """Latent frames, rows and columns."""
     return (size.frames - 1) // 8 + 1, size.height // 32, size.width // 32
+
+
+def main(name: str) -> None:
+    """Print the counts of a size."""
+    for what, network in (("denoiser", _denoiser), ("decoder", _decoder)):
+        forward, backward = (flops / 1e12 for flops in _both_ways(*network(SIZES[name])))
+        print(f"{what}: {forward:.1f} TFLOP forward, {backward:.1f} backward")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -22,11 +22,14 @@ class TwoValuedBlock(LTX2VideoTransformerBlock):  # type: ignore[misc]
     def get_mod_params(  # type: ignore[override]
         self, scale_shift_table: Tensor, temb: Tensor, batch_size: int
     ) -> tuple[Tensor, ...]:
-        """Each parameter `[B, N, D]`, or `[B, 1, D]` where all tokens share it."""
-        values = LTX2VideoTransformerBlock.get_mod_params(scale_shift_table, temb, batch_size)
-        if self.rows is None or temb.shape[1] != 2:
-            return tuple(values)
-        return tuple(value[:, self.rows] for value in values)
+        """Each parameter of a table `[p, D]` as `[B, N, D]`, or `[B, 1, D]` if all tokens share it.
+
+        `temb [B, n, p * D]` has one row, two, or one for each token.
+        """
+        values = scale_shift_table + temb.unflatten(2, (len(scale_shift_table), -1))
+        if self.rows is not None and temb.shape[1] == 2:
+            values = values[:, self.rows]
+        return values.unbind(2)
 
 
 def accept_two_values(transformer: "LTX2VideoTransformer3DModel") -> None:

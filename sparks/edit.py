@@ -356,9 +356,10 @@ def _critic(
     }
     if model is not None:
         given["model"] = model
-    elif asked.name == "qwen":
+    elif asked.name == "qwen" or hasattr(factory, "bundled"):
         raise SparksError(
-            f"model {config.model!r} brings no {part}; give {part}.model, a folder or hub id"
+            f"model {config.model!r} brings no weights in {own}/ for {part} {asked.name!r}; "
+            f"give {part}.model, a folder or hub id"
         )
 
     def build(settings: Settings) -> Critic:

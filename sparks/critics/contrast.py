@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -109,7 +110,7 @@ def _similarity(model: Any, video: Tensor, text: Tensor) -> Tensor:
         return model.logit_scale.exp() * torch.einsum("bd,bkd->bk", video, text.float())
 
 
-class _Contrast:
+class _Contrast(ABC):
     """What the two critics share; each names its model and how that sees a video."""
 
     differentiable = True
@@ -180,8 +181,9 @@ class _Contrast:
     def _look(self, indices: Sequence[int]) -> list[int]:
         return list(indices)
 
+    @abstractmethod
     def _logits(self, pixels: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
-        raise NotImplementedError
+        """Similarity `[B, texts]` of each video to each text."""
 
 
 class ClipCritic(_Contrast):

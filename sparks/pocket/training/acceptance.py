@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 
 SEED = 777_000_001
 WATCHED = 24  # frames that a critic looks at
+OPTIONAL = ("clip", "xclip")
 Figures = dict[str, float]
 
 
 def acceptance(folder: Path, stages: list[str], count: int) -> Iterator[tuple[str, Figures]]:
     """Measure the model in `folder`, stage by stage, on `count` held-out clips each.
 
+    Without `stages`, all those that it has; it may lack the critics that others can stand in for.
+
     Raises:
         SparksError: an unknown stage.
     """
     for unknown in set(stages) - set(MEASURES):
         raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(MEASURES)}")
-    for stage in stages or MEASURES:
+    own = [stage for stage in MEASURES if stage not in OPTIONAL or (folder / stage).is_dir()]
+    for stage in stages or own:
         with torch.no_grad():
             yield stage, MEASURES[stage](folder, count)
 

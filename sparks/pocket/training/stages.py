@@ -167,7 +167,7 @@ def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
 def save(module: Any, folder: Path) -> None:
     """Half precision on disk; a component's own `save_pretrained` decides the files."""
     if isinstance(getattr(module, "config", None), Mapping):
-        module.register_to_config(_name_or_path="")  # where it was loaded from is nobody's business
+        module.register_to_config(_name_or_path="")  # a path of this machine, if it was loaded
     module.half().save_pretrained(folder)
     module.float()
 

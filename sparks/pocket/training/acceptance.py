@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +19,17 @@ if TYPE_CHECKING:
 
 SEED = 777_000_001
 WATCHED = 24  # frames that a critic looks at
-OPTIONAL = ("clip", "xclip")
+OPTIONAL = ("clip", "xclip", "judge")
 Figures = dict[str, float]
+Ask = Callable[[Tensor, str, str], Tensor]  # clip, prompt, the still one: log odds
+
+
+class Answer(NamedTuple):
+    """What a critic says of a clip with one deception, and whether it is so."""
+
+    deception: str
+    p_yes: float
+    truth: bool
 
 
 def acceptance(folder: Path, stages: list[str], count: int) -> Iterator[tuple[str, Figures]]:
@@ -165,11 +174,20 @@ def denoiser(folder: Path, count: int) -> Figures:
 
 
 def critic(folder: Path, count: int) -> Figures:
-    """Balanced accuracy on clips with every deception, and its two halves."""
+    """Balanced accuracy on clips with every deception, its halves, and how far P(yes) is off."""
+    return agreement(answers(_qwen(folder / "critic"), count, ACTIONS))
+
+
+def judge(folder: Path, count: int) -> Figures:
+    """As of the critic that guides."""
+    return agreement(answers(_qwen(folder / "judge"), count, ACTIONS))
+
+
+def _qwen(folder: Path) -> Ask:
     from sparks.critics.qwen import QwenCritic
 
-    judge = QwenCritic(str(folder / "critic"), num_frames=WATCHED, fps=world.FPS)
-    return _agreement(lambda clip, prompt, _: judge.log_odds(clip, prompt), count, ACTIONS)
+    network = QwenCritic(str(folder), num_frames=WATCHED, fps=world.FPS)
+    return lambda clip, prompt, _: network.log_odds(clip, prompt)
 
 
 def clip(folder: Path, count: int) -> Figures:
@@ -191,20 +209,18 @@ def _contrast_agreement(judge: ClipCritic | XClipCritic, count: int) -> Figures:
         judge.contrast = [still]
         return judge.log_odds(clip, prompt)
 
-    return _agreement(ask, count, MOVING)
+    return agreement(answers(ask, count, MOVING))
 
 
-def _agreement(
-    ask: Callable[[Tensor, str, str], Tensor], count: int, actions: tuple[str, ...]
-) -> Figures:
-    """How often `ask(clip, prompt, still)` has the measured answer, over questions on `actions`.
+def answers(ask: Ask, count: int, actions: tuple[str, ...]) -> list[Answer]:
+    """What `ask(clip, prompt, still)` says, and the truth, over questions on `actions`.
 
     The clips have every deception; `still` says that the object asked about does not move.
     """
     from sparks.pocket.training import critic as stage
 
     scenes = world.draw(count, SEED)
-    answers: list[tuple[bool, bool]] = []
+    found: list[Answer] = []
     for number, kind in enumerate(stage.DECEPTIONS):
         frames = stage.deceive(scenes, kind, torch.Generator().manual_seed(number))
         asked = stage.draw_questions(scenes, torch.Generator().manual_seed(number))
@@ -216,10 +232,38 @@ def _agreement(
                 continue
             prompt = phrase(COLOURS[colour], SHAPES[shape], ACTIONS[action], wording)
             still = phrase(COLOURS[colour], SHAPES[shape], ACTIONS[0])
-            answers.append((bool(ask(clip[None], prompt, still)[0] > 0), bool(label)))
-    right = {truth: [said == truth for said, t in answers if t == truth] for truth in (True, False)}
-    yes, no = (sum(right[truth]) / len(right[truth]) for truth in (True, False))
-    return {"balanced accuracy": (yes + no) / 2, "right when yes": yes, "right when no": no}
+            p_yes = float(ask(clip[None], prompt, still)[0].sigmoid())
+            found.append(Answer(kind, p_yes, bool(label)))
+    return found
+
+
+def agreement(found: list[Answer]) -> Figures:
+    """Balanced accuracy and its two halves, and the expected calibration error."""
+    right = {
+        label: [(a.p_yes > 0.5) == label for a in found if a.truth == label]
+        for label in (True, False)
+    }
+    yes, no = (sum(right[label]) / len(right[label]) for label in (True, False))
+    bins = reliability(found)
+    off = sum(count * abs(said - happened) for said, happened, count in bins) / len(found)
+    return {
+        "balanced accuracy": (yes + no) / 2,
+        "right when yes": yes,
+        "right when no": no,
+        "calibration error": off,
+    }
+
+
+def reliability(found: list[Answer], bins: int = 10) -> list[tuple[float, float, int]]:
+    """Mean P(yes), share of true ones and count, for each tenth of [0, 1] that has any."""
+    sorted_in: list[list[Answer]] = [[] for _ in range(bins)]
+    for answer in found:
+        sorted_in[min(int(answer.p_yes * bins), bins - 1)].append(answer)
+    return [
+        (sum(a.p_yes for a in part) / len(part), sum(a.truth for a in part) / len(part), len(part))
+        for part in sorted_in
+        if part
+    ]
 
 
 MEASURES: dict[str, Callable[[Path, int], Figures]] = {
@@ -231,6 +275,7 @@ MEASURES: dict[str, Callable[[Path, int], Figures]] = {
     "critic": critic,
     "clip": clip,
     "xclip": xclip,
+    "judge": judge,
 }
 
 

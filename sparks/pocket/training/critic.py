@@ -51,6 +51,10 @@ class Sizes:
     vision_depth: int = 3
 
 
+GUIDE = Sizes()  # the critic that searches ask
+JUDGE = Sizes(hidden=128, layers=4, vision_hidden=96, vision_depth=4)  # held out: it only judges
+
+
 class Questions:
     """Every question as the model's inputs, computed once: ids `[Q, S]`, positions `[., Q, S]`."""
 
@@ -119,8 +123,9 @@ def train_critic(
     device: torch.device,
     batch: int,
     seed: int,
-    sizes: Sizes = Sizes(),
+    sizes: Sizes = GUIDE,
     pool: Pool | None = None,
+    name: str = "critic",
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
     """Binary cross-entropy against the measurement, several questions on each clip.
 
@@ -129,6 +134,7 @@ def train_critic(
 
     Args:
         pool: clips made by the denoiser; without them the critic never sees what edits look like.
+        name: of the training state in `folder`.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer([QUESTION.replace("{prompt}", p) for p in every_prompt()])
@@ -166,7 +172,7 @@ def train_critic(
             error = error + F.binary_cross_entropy_with_logits(odds, label, weight) / QUESTIONS
         return error
 
-    fit("critic", [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
+    fit(name, [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
     for block in model.model.visual.blocks:
         del block.attn.forward
     return model.eval(), tokenizer

@@ -18,6 +18,8 @@ from sparks.pocket.training.loop import Budget
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
 
+    from sparks.pocket.training.critic import Sizes
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -101,16 +103,29 @@ def denoiser(plan: Plan) -> None:
 
 
 def critic(plan: Plan) -> None:
+    from sparks.pocket.training.critic import GUIDE
+
+    _critic(plan, GUIDE, "critic")
+
+
+def judge(plan: Plan) -> None:
+    from sparks.pocket.training.critic import JUDGE
+
+    _critic(plan, JUDGE, "judge")
+
+
+def _critic(plan: Plan, sizes: Sizes, name: str) -> None:
     from sparks.pocket.critic_model import save as save_critic
     from sparks.pocket.training.critic import train_critic
     from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
     pool = make_pool(plan.output, plan.share(4_096), plan.device, plan.seed)
+    budget, batch = plan.budget(3_050), plan.size(96)
     model, tokenizer = train_critic(
-        video, plan.work, plan.budget(3_050), plan.device, plan.size(96), plan.seed, pool=pool
+        video, plan.work, budget, plan.device, batch, plan.seed, sizes, pool, name
     )
-    save_critic(plan.output / "critic", model.half(), tokenizer)
+    save_critic(plan.output / name, model.half(), tokenizer)
 
 
 def clip(plan: Plan) -> None:
@@ -145,6 +160,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "critic": critic,
     "clip": clip,
     "xclip": xclip,
+    "judge": judge,
 }
 
 

@@ -21,6 +21,10 @@ from sparks.errors import SparksError
 
 MOST_VALUES = 2**30  # float32 numbers in a clip's frames: 4 GiB
 MOST_PIXELS = 2**25  # of one frame: 7680 x 4320 and a little
+# Tags may be in any encoding; from 19 on PyAV has no say in how they are read.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
 _JITTER = 0.05  # seconds that sound may stray from its timestamps before they are believed
 
 
@@ -48,9 +52,7 @@ def opened(path: str | Path) -> Iterator[Any]:
     try:
         with (
             open(path, "rb") as file,
-            av.open(
-                file, metadata_errors="replace", options={"protocol_whitelist": "none"}
-            ) as container,
+            av.open(file, options={"protocol_whitelist": "none"}, **_LENIENT) as container,
         ):
             yield container
     except (av.FFmpegError, OSError) as error:

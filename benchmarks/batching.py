@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sparks.budget import Budget
 from sparks.config import assignments, merge
-from sparks.edit import prepare
+from sparks.prepare import prepare
 from sparks.problem import EditProblem
 
 LIMIT = 0.5  # a batch shall cost at most half of its candidates one at a time

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from sparks.config import assignments, merge
-from sparks.edit import prepare
 from sparks.journal import Journal
+from sparks.prepare import prepare
 from sparks.solve import solve
 
 ALLOWED = 0.01

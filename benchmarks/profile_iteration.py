@@ -21,7 +21,7 @@ from unittest import mock
 import torch
 
 from sparks.config import assignments, merge
-from sparks.edit import Prepared, prepare
+from sparks.prepare import Prepared, prepare
 from sparks.problem import EditProblem
 from sparks.solve import solve
 

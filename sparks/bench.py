@@ -9,8 +9,8 @@ from pathlib import Path
 from sparks.ablate import plan_ablation
 from sparks.cells import Plan, Spread, claim, in_processes, load_plan, run_cells
 from sparks.config import Settings, merge, without_code
-from sparks.edit import check_settings
 from sparks.errors import SparksError
+from sparks.prepare import check_settings
 from sparks.results import write_results
 from sparks.tasks import Task
 

@@ -215,7 +215,8 @@ _KEPT = Kept()  # what the cells of one process load once
 
 
 def _finish(home: Path, task: Task, settings: Settings) -> dict[str, Any]:
-    from sparks.edit import edit, prepare
+    from sparks.edit import edit
+    from sparks.prepare import prepare
     from sparks.score import score
 
     result = home / "result.json"

@@ -1,8 +1,40 @@
-"""What a device is and how much memory it has."""
+"""What a device is, which numbers it is given, and how much memory it has."""
 
 import os
 
 import torch
+
+from sparks.errors import SparksError
+
+
+def check_device(name: str | None) -> None:
+    """See that a device can be used; None leaves the choice.
+
+    Raises:
+        SparksError: it cannot.
+    """
+    if name is None:
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise SparksError(
+            f"device {name!r} cannot be used on this machine; choose another, e.g. cpu"
+        ) from error
+
+
+def read_dtype(name: str | None) -> torch.dtype | None:
+    """The floating-point type of that name; None leaves the choice.
+
+    Raises:
+        SparksError: there is none.
+    """
+    if name is None:
+        return None
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise SparksError(f"dtype is {name!r}; choose float32, bfloat16 or float16")
+    return dtype
 
 
 def free_memory(device: torch.device) -> int:

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparks.edit import Prepared
 from sparks.media import read_clip, write_clip
 from sparks.pocket import measure
 from sparks.pocket.tasks import Source
 from sparks.pocket.words import COLOURS, understand
+from sparks.prepare import Prepared
 from sparks.tasks import Task
 
 _ANSWERS = (

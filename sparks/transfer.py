@@ -10,12 +10,13 @@ from torch import Tensor
 
 from sparks.config import Settings, merge, without_code
 from sparks.controls import Controls, load_controls
-from sparks.edit import Prepared, judged, prepare, with_sound
+from sparks.edit import judged, with_sound
 from sparks.editors.conditioning import Conditioning
 from sparks.errors import SparksError
 from sparks.files import write_text
 from sparks.gap import AROUND, clip_scorer, critic_scorer, draw_gaps, frame_gaps
 from sparks.kept import Kept
+from sparks.prepare import Prepared, prepare
 from sparks.progress import Silent
 from sparks.recipes import read_recipe
 from sparks.runs import Run

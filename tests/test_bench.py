@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from sparks import page
-from sparks.edit import prepare
 from sparks.kept import Kept
 from sparks.media import Clip, write_clip
+from sparks.prepare import prepare
 from sparks.score import METRICS, score
 from sparks.tasks import task_list
 from tests.workplace import make_workplace, run_sparks

@@ -16,11 +16,12 @@ from PIL import Image
 
 from sparks.cli import main
 from sparks.controls import controls_metadata, load_controls
-from sparks.edit import Prepared, edit, prepare
+from sparks.edit import edit
 from sparks.journal import Journal
 from sparks.kept import Kept
 from sparks.media import read_clip, write_clip
 from sparks.pocket.perceptual import Trunk, save_trunk
+from sparks.prepare import Prepared, prepare
 from tests.editors.conftest import make_clip, write_model
 
 CRITIC = '''

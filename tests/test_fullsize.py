@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparks.edit import _distance
 from sparks.errors import SparksError
 from sparks.fullsize import LTX_2, LTX_23, QWEN_7B, Component
+from sparks.judging import perceptual_distance
 
 COMPONENTS = {
     **{f"2.3 {name}": component for name, component in LTX_23.items()},
@@ -46,7 +46,7 @@ def test_lpips_without_its_trunk_is_switched_off(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
     folder = claim_parameters(tmp_path / "model")
     with caplog.at_level(logging.WARNING, "sparks"):
-        assert _distance(folder, str(folder)) is None
+        assert perceptual_distance(folder, str(folder)) is None
     assert "LPIPS terms are off: no AlexNet at" in caplog.text
 
 
@@ -54,4 +54,4 @@ def test_the_trunk_for_small_models_is_refused(tmp_path: Path) -> None:
     folder = claim_parameters(tmp_path / "model")
     (folder / "perceptual").mkdir()
     with pytest.raises(SparksError, match="is a trunk for small models; remove it"):
-        _distance(folder, str(folder))
+        perceptual_distance(folder, str(folder))

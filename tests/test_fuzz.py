@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sparks.budget import Budget
 from sparks.config import Config, assignments, layers, read_settings
 from sparks.controls import Controls, controls_metadata, load_controls, save_controls
-from sparks.edit import check_settings
 from sparks.errors import SparksError
+from sparks.prepare import check_settings
 
 fuzz = settings(
     max_examples=100,

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from sparks.config import layers
-from sparks.edit import check_settings, prepare
 from sparks.editors.loading import ModelFolder
 from sparks.errors import SparksError
+from sparks.prepare import check_settings, prepare
 from tests.editors.conftest import write_model
 from tests.test_edit import CRITIC
 

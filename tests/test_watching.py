@@ -15,10 +15,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from sparks.edit import check_settings
 from sparks.errors import SparksError
 from sparks.history import to_row
 from sparks.media import Clip, read_clip
+from sparks.prepare import check_settings
 from sparks.previews import Previews
 from sparks.problem import Evaluation
 from sparks.report import report

@@ -138,7 +138,7 @@ def build(settings: Settings) -> EditProblem:
     Raises:
         SparksError: something about the settings is wrong.
     """
-    from sparks.edit import prepare
+    from sparks.prepare import prepare
 
     # Loading seeds torch; whoever makes an environment keeps the random numbers they had.
     with torch.random.fork_rng(devices=[]):

@@ -1,6 +1,7 @@
 """Where solvers search: vectors z that stand for controls."""
 
 from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from math import prod
 from typing import Protocol, runtime_checkable
 
@@ -43,6 +44,7 @@ class Basis(Protocol):
         """Coordinates `[B, dim]` of the offset that comes closest to `offset [B, ...]`."""
 
 
+@dataclass(eq=False, repr=False)
 class OffsetSpace(ABC):
     """The start plus an offset for each free control, each with coordinates of its own.
 
@@ -61,12 +63,19 @@ class OffsetSpace(ABC):
 
     rate = 0.3  # of coordinates of which 1 moves the clip visibly
 
-    def __init__(self, start: Controls, mode: str, audio_init: str, audio_init_seed: int) -> None:
-        _check("space mode", mode, tuple(MODES))
-        _check("audio_init", audio_init, AUDIO_INITS)
-        alpha = _initial_alpha(start.alpha.float(), audio_init, audio_init_seed)
-        self.start = Controls(alpha, start.delta_v.float()).detach()
-        self._bases = {name: self.basis(name, getattr(start, name)) for name in MODES[mode]}
+    start: Controls
+    _: KW_ONLY
+    mode: str = "both"
+    audio_init: str = "source"
+    audio_init_seed: int = 42
+
+    def __post_init__(self) -> None:
+        _check("space mode", self.mode, tuple(MODES))
+        _check("audio_init", self.audio_init, AUDIO_INITS)
+        untuned = self.start
+        alpha = _initial_alpha(untuned.alpha.float(), self.audio_init, self.audio_init_seed)
+        self.start = Controls(alpha, untuned.delta_v.float()).detach()
+        self._bases = {name: self.basis(name, getattr(untuned, name)) for name in MODES[self.mode]}
 
     @abstractmethod
     def basis(self, name: str, control: Tensor) -> Basis:
@@ -104,23 +113,10 @@ class FullSpace(OffsetSpace):
     """The paper's space: every element of the free controls is a coordinate.
 
     Args:
-        start: untuned controls of one clip (batch 1).
-        mode: see `OffsetSpace`, as the others.
-        audio_init: where alpha starts.
-        audio_init_seed: of its noise.
+        start, mode, audio_init, audio_init_seed: see `OffsetSpace`.
     """
 
     rate = 5e-3  # the paper's learning rate
-
-    def __init__(
-        self,
-        start: Controls,
-        *,
-        mode: str = "both",
-        audio_init: str = "source",
-        audio_init_seed: int = 42,
-    ) -> None:
-        super().__init__(start, mode, audio_init, audio_init_seed)
 
     def basis(self, name: str, control: Tensor) -> Basis:
         """The identity."""

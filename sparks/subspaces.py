@@ -5,17 +5,18 @@ deviations (root mean square), which changes the clip visibly; so z ~ N(0, sigma
 coordinates of one control moves it by `sigma * scale * sqrt(k)`. No k x d matrix is ever made.
 """
 
+from dataclasses import dataclass
 from math import inf, prod, sqrt
 
 import torch
 from torch import Generator, Tensor
 
-from sparks.controls import Controls
 from sparks.editors.conditioning import pack_audio, unpack_audio
 from sparks.errors import SparksError
 from sparks.spaces import Basis, OffsetSpace
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TemporalSpace(OffsetSpace):
     """Sound that changes smoothly, text that changes in a few ways.
 
@@ -24,34 +25,24 @@ class TemporalSpace(OffsetSpace):
     directions over features: `X = R Z C` with a free `Z [frequencies or rank, rank]`.
 
     Args:
-        start: untuned controls of one clip (batch 1).
         frequencies: cosines over time, the constant included.
         rank: directions over features, and over tokens.
         scale: standard deviations that a coordinate of 1 stands for.
         seed: of the directions.
-        mode: see `sparks.spaces.OffsetSpace`, as the others.
-        audio_init: where alpha starts.
-        audio_init_seed: of its noise.
+        start, mode, audio_init, audio_init_seed: see `sparks.spaces.OffsetSpace`.
 
     Raises:
         SparksError: more directions than a control has, or a number out of range.
     """
 
-    def __init__(
-        self,
-        start: Controls,
-        *,
-        frequencies: int = 4,
-        rank: int = 4,
-        scale: float = 0.5,
-        seed: int = 0,
-        mode: str = "both",
-        audio_init: str = "source",
-        audio_init_seed: int = 42,
-    ) -> None:
-        _check_positive(frequencies=frequencies, rank=rank, scale=scale)
-        self.frequencies, self.rank, self.scale, self.seed = frequencies, rank, scale, seed
-        super().__init__(start, mode, audio_init, audio_init_seed)
+    frequencies: int = 4
+    rank: int = 4
+    scale: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(frequencies=self.frequencies, rank=self.rank, scale=self.scale)
+        super().__post_init__()
 
     def basis(self, name: str, control: Tensor) -> Basis:
         """Fixed factors on both sides of a small free matrix."""
@@ -66,6 +57,7 @@ class TemporalSpace(OffsetSpace):
         return _Sandwich(control, left, right, self.scale * _deviation(name, control))
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LowRankSpace(OffsetSpace):
     """Offsets of low rank with both factors free: time x features of alpha, tokens x features.
 
@@ -75,32 +67,22 @@ class LowRankSpace(OffsetSpace):
     deviations, and `A` matters once `B` does.
 
     Args:
-        start: untuned controls of one clip (batch 1).
         rank: of each control's offset.
         scale: see above.
         seed: of the fixed factor.
-        mode: see `sparks.spaces.OffsetSpace`, as the others.
-        audio_init: where alpha starts.
-        audio_init_seed: of its noise.
+        start, mode, audio_init, audio_init_seed: see `sparks.spaces.OffsetSpace`.
 
     Raises:
         SparksError: a rank higher than a control's, or a number out of range.
     """
 
-    def __init__(
-        self,
-        start: Controls,
-        *,
-        rank: int = 1,
-        scale: float = 0.5,
-        seed: int = 0,
-        mode: str = "both",
-        audio_init: str = "source",
-        audio_init_seed: int = 42,
-    ) -> None:
-        _check_positive(rank=rank, scale=scale)
-        self.rank, self.scale, self.seed = rank, scale, seed
-        super().__init__(start, mode, audio_init, audio_init_seed)
+    rank: int = 1
+    scale: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(rank=self.rank, scale=self.scale)
+        super().__post_init__()
 
     def basis(self, name: str, control: Tensor) -> Basis:
         """Two free factors."""
@@ -109,6 +91,7 @@ class LowRankSpace(OffsetSpace):
         return _Factors(control, self.rank, unit, _generator(self.seed, name))
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class RandomSpace(OffsetSpace):
     """A seeded random subspace: k orthogonal directions, half of them for each free control.
 
@@ -117,36 +100,26 @@ class RandomSpace(OffsetSpace):
     one index and one sign per element whatever k is.
 
     Args:
-        start: untuned controls of one clip (batch 1).
         k: coordinates in all.
         scale: standard deviations that a coordinate of 1 stands for.
         seed: of the subspace.
-        mode: see `sparks.spaces.OffsetSpace`, as the others.
-        audio_init: where alpha starts.
-        audio_init_seed: of its noise.
+        start, mode, audio_init, audio_init_seed: see `sparks.spaces.OffsetSpace`.
 
     Raises:
         SparksError: more coordinates than elements, or a number out of range.
     """
 
-    def __init__(
-        self,
-        start: Controls,
-        *,
-        k: int = 32,
-        scale: float = 0.5,
-        seed: int = 0,
-        mode: str = "both",
-        audio_init: str = "source",
-        audio_init_seed: int = 42,
-    ) -> None:
-        _check_positive(k=k, scale=scale)
-        self.shares = {"alpha": k - k // 2, "delta_v": k // 2} if mode == "both" else {}
+    k: int = 32
+    scale: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(k=self.k, scale=self.scale)
+        half = self.k // 2
+        self.shares = {"alpha": self.k - half, "delta_v": half} if self.mode == "both" else {}
         if 0 in self.shares.values():
             raise SparksError("space k is 1; give 2 or more, or free one control only with mode")
-        self.k = k
-        self.scale, self.seed = scale, seed
-        super().__init__(start, mode, audio_init, audio_init_seed)
+        super().__post_init__()
 
     def basis(self, name: str, control: Tensor) -> Basis:
         """A share of the coordinates."""

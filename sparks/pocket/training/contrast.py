@@ -8,6 +8,7 @@ are trained. What they see is what the critic sees in its training.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from sparks.pocket.words import ACTIONS, COLOURS, SHAPES
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
-    from transformers import CLIPModel, CLIPTokenizer, XCLIPModel
+    from transformers import CLIPTokenizer
 
 QUESTIONS = 8  # on every clip of a training step
 NAMING = 0.3  # weight of telling the world's prompts apart
@@ -36,54 +37,22 @@ STAY = ACTIONS.index("stay")
 Logits = Callable[[Any, Tensor, dict[str, Tensor]], tuple[Tensor, Any]]
 
 
-def train_clip(
-    vae: AutoencoderKLLTX2Video,
-    folder: Path,
-    budget: Budget,
-    device: torch.device,
-    batch: int,
-    seed: int,
-    pool: critic.Pool,
-) -> tuple[CLIPModel, CLIPTokenizer]:
-    """A CLIP that compares single frames with prompts."""
-    torch.manual_seed(seed)
-    tokenizer = build_tokenizer(critic.every_prompt())
-    model = build_clip(tokenizer).to(device)
-    _train("clip", model, tokenizer, clip_logits, vae, folder, budget, batch, seed, pool)
-    return model.eval(), tokenizer
-
-
-def train_xclip(
-    vae: AutoencoderKLLTX2Video,
-    folder: Path,
-    budget: Budget,
-    device: torch.device,
-    batch: int,
-    seed: int,
-    pool: critic.Pool,
-) -> tuple[XCLIPModel, CLIPTokenizer]:
-    """An X-CLIP that compares whole clips with prompts."""
-    torch.manual_seed(seed)
-    tokenizer = build_tokenizer(critic.every_prompt())
-    model = build_xclip(tokenizer, num_frames=critic.WATCHED).to(device)
-    _train("xclip", model, tokenizer, xclip_logits, vae, folder, budget, batch, seed, pool)
-    return model.eval(), tokenizer
-
-
 def _train(
     name: str,
-    model: Any,
-    tokenizer: CLIPTokenizer,
+    build: Callable[[CLIPTokenizer], Any],
     logits_of: Logits,
     vae: AutoencoderKLLTX2Video,
     folder: Path,
     budget: Budget,
+    device: torch.device,
     batch: int,
     seed: int,
     pool: critic.Pool,
-) -> None:
+) -> tuple[Any, CLIPTokenizer]:
     """A second head reads the object's track from the vision tower, and is thrown away."""
-    device = model.device
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(critic.every_prompt())
+    model = build(tokenizer).to(device)
     vision = model.config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2
     eyes = nn.Linear(
@@ -113,6 +82,15 @@ def _train(
         return error + _asking_error(logits, tracks, strengths, scenes, cpu)
 
     fit(name, [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
+    return model.eval(), tokenizer
+
+
+#: A CLIP that compares single frames with prompts.
+train_clip = partial(_train, "clip", build_clip, clip_logits)
+#: An X-CLIP that compares whole clips with prompts.
+train_xclip = partial(
+    _train, "xclip", partial(build_xclip, num_frames=critic.WATCHED), xclip_logits
+)
 
 
 def meaning(colour: Tensor, shape: Tensor, action: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def read_frames(
         first = next(timed, None)
         if first is None:
             raise SparksError(f"{path} holds no decodable frame; re-encode it, e.g. to mp4")
-        size = _square_size(first[1], stream.sample_aspect_ratio)
+        size = _square_size(first[1], _fraction(stream.sample_aspect_ratio))
         count = max_frames or _promised(container, stream, fps)
         kept: list[Tensor] = []
         last: Any = None
@@ -151,7 +151,7 @@ def _video_stream(container: Any, path: str | Path) -> Any:
 
 def _own_rate(stream: Any) -> Fraction:
     """The nominal rate, or the average one of a file that strays from it."""
-    nominal, average = stream.base_rate, stream.average_rate
+    nominal, average = map(_fraction, (stream.base_rate, stream.average_rate))
     if nominal and average and abs(nominal - average) > average / 10:
         nominal = average
     # Of a rate that only an odd file has, a near and simple one is as good.
@@ -190,14 +190,14 @@ def _on_grid(
             yield frame
             index += 1
         now, frame = max(now, time), following
-    shown = frame.duration * frame.time_base if frame.duration else 1 / fps
+    shown = frame.duration * _fraction(frame.time_base) if frame.duration else 1 / fps
     # Timestamps in whole milliseconds make a clip seem longer or shorter by a little.
     for _ in range(index, max(1, int((now + shown - start) * fps + Fraction(1, 4)))):
         yield frame
 
 
 def _time(frame: Any) -> Fraction:
-    return Fraction(frame.pts * frame.time_base)
+    return Fraction(frame.pts * _fraction(frame.time_base))
 
 
 def _square_size(frame: Any, aspect: Fraction | None) -> tuple[int, int]:
@@ -215,7 +215,7 @@ def _upright(frame: Any, size: tuple[int, int]) -> Tensor:
 def _promised(container: Any, stream: Any, fps: Fraction) -> int:
     """Frames that the header promises, 0 if it does not say."""
     if stream.duration is not None:
-        return int(stream.duration * stream.time_base * fps)
+        return int(stream.duration * _fraction(stream.time_base) * fps)
     return int(Fraction(container.duration or 0, av.time_base) * fps)
 
 
@@ -247,3 +247,8 @@ def _resampled(frames: Iterator[Any], rate: int, channels: int) -> Iterator[Any]
         yield from resamplers[form].resample(frame)
     for resampler in resamplers.values():
         yield from (part for part in resampler.resample(None) if part is not None)
+
+
+def _fraction(number: Any) -> Fraction:
+    """A rate or time base of PyAV, whose own kind of fraction it is from release 19 on."""
+    return Fraction(number.numerator, number.denominator) if number else Fraction(0)

@@ -22,27 +22,11 @@ from sparks.controls import Controls
 from sparks.curves import draw_curves
 from sparks.errors import SparksError
 from sparks.tasks import task_list
-from tests.workplace import make_workplace, run_sparks
-
-Sparks = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workplace(tmp_path_factory.mktemp("ablate"))
-
-
-@pytest.fixture
-def sparks(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Sparks:
-    monkeypatch.chdir(workplace)
-    return lambda *arguments: run_sparks(monkeypatch, capsys, *arguments)
+from tests.workplace import CRITIC, Sparks
 
 
 def ablate(axis: str, *more: str) -> tuple[str, ...]:
-    critic = ("--critic", "plugins.py:Redness")
-    return ("ablate", axis, "--tasks", "tasks.yaml", "--config", "settings.yaml", *critic, *more)
+    return ("ablate", axis, "--tasks", "tasks.yaml", "--config", "settings.yaml", *CRITIC, *more)
 
 
 SOLVERS = ("--solvers", "adam,plugins.py:Wander@random")

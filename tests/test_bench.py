@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,27 +17,11 @@ from sparks.media import Clip, write_clip
 from sparks.prepare import prepare
 from sparks.score import METRICS, score
 from sparks.tasks import task_list
-from tests.workplace import make_workplace, run_sparks
-
-Sparks = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workplace(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture
-def sparks(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Sparks:
-    monkeypatch.chdir(workplace)
-    return lambda *arguments: run_sparks(monkeypatch, capsys, *arguments)
+from tests.workplace import CRITIC, Sparks
 
 
 def bench(*more: str) -> tuple[str, ...]:
-    critic = ("--critic", "plugins.py:Redness")
-    return ("bench", "--tasks", "tasks.yaml", "--config", "settings.yaml", *critic, *more)
+    return ("bench", "--tasks", "tasks.yaml", "--config", "settings.yaml", *CRITIC, *more)
 
 
 def test_a_bench_runs_once_and_its_tables_can_be_made_again(

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from sparks.cli import main
 from sparks.controls import controls_metadata, load_controls
 from sparks.edit import edit
 from sparks.journal import Journal
@@ -23,20 +21,8 @@ from sparks.media import read_clip, write_clip
 from sparks.pocket.perceptual import Trunk, save_trunk
 from sparks.prepare import Prepared, prepare
 from tests.editors.conftest import make_clip, write_model
+from tests.workplace import REDNESS, Sparks
 
-CRITIC = '''
-class Redness:
-    """Says yes to red frames."""
-
-    differentiable = True
-
-    def __init__(self, sharpness: float = 40.0) -> None:
-        self.sharpness = sharpness
-
-    def log_odds(self, frames, prompt, indices=None):
-        red = frames[:, :, 0].mean((1, 2, 3)) - frames[:, :, 2].mean((1, 2, 3))
-        return self.sharpness * red
-'''
 KEYS = {
     "run_dir",
     "solver",
@@ -65,7 +51,6 @@ FILES = {
     "curve.png",
     "result.json",
 }
-Sparks = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +58,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     write_model(folder / "model")
     save_trunk(Trunk(), folder / "model" / "perceptual")
-    (folder / "critic.py").write_text(CRITIC)
+    (folder / "critic.py").write_text(REDNESS)
     (folder / "model" / "sparks.yaml").write_text(
         "sampling: {num_inference_steps: 3, grad_steps: 2}\n"
         "guidance: {final: {video: {guidance_scale: 2.0}, stg_blocks: []}}\n"
@@ -93,23 +78,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return folder
-
-
-@pytest.fixture
-def sparks(
-    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Sparks:
-    """Runs the command in the workplace: exit code, standard output, standard error."""
-    monkeypatch.chdir(workplace)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["sparks", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def options(output: Path, *more: str, video: str = "source.mp4") -> list[str]:

@@ -1,7 +1,6 @@
 """Edits carry what they are repeated from."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,7 @@ from sparks.fingerprint import fingerprints
 from sparks.media import write_clip
 from sparks.recipes import read_recipe, repeat
 from tests.editors.conftest import make_clip, write_model
-from tests.workplace import make_workplace, run_sparks
-
-Sparks = Callable[..., tuple[int, str, str]]
-CRITIC = ("--critic", "plugins.py:Redness")
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workplace(tmp_path_factory.mktemp("workplace"))
-
-
-@pytest.fixture
-def sparks(
-    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Sparks:
-    monkeypatch.chdir(workplace)
-    return lambda *arguments: run_sparks(monkeypatch, capsys, *arguments)
+from tests.workplace import CRITIC, Sparks
 
 
 @pytest.fixture(scope="module")

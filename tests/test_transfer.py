@@ -1,7 +1,7 @@
 """Controls of one run on other clips."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -19,10 +19,8 @@ from sparks.recipes import read_recipe
 from sparks.transfer import fit_controls, transfer
 from tests.editors.conftest import make_clip, write_model
 from tests.toy import conditioning
-from tests.workplace import make_workplace, run_sparks
+from tests.workplace import CRITIC, Sparks, make_workplace
 
-Sparks = Callable[..., tuple[int, str, str]]
-CRITIC = ("--critic", "plugins.py:Redness")
 ASKED = ("--prompt", "a red ball jumps", "--static-prompt", "a red ball stays")
 
 
@@ -31,14 +29,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_workplace(tmp_path_factory.mktemp("workplace"))
     write_clip(folder / "longer.mp4", make_clip(25))
     return folder
-
-
-@pytest.fixture
-def sparks(
-    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Sparks:
-    monkeypatch.chdir(workplace)
-    return lambda *arguments: run_sparks(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,9 +26,8 @@ from sparks.solvers.adam import Adam
 from sparks.trackers import trackers
 from sparks.watch import chart, over, view, watch
 from tests import toy
-from tests.workplace import make_workplace, run_sparks
+from tests.workplace import CRITIC, Sparks
 
-Sparks = Callable[..., tuple[int, str, str]]
 SOURCE = Clip(
     torch.zeros(toy.FRAMES, 3, toy.SIDE, toy.SIDE), Fraction(25, 2), torch.zeros(1, 11520)
 )
@@ -172,24 +170,10 @@ def test_a_report_is_made_of_an_unfinished_run(tmp_path: Path) -> None:
         report(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workplace(tmp_path_factory.mktemp("workplace"))
-
-
-@pytest.fixture
-def sparks(
-    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Sparks:
-    monkeypatch.chdir(workplace)
-    return lambda *arguments: run_sparks(monkeypatch, capsys, *arguments)
-
-
 def test_commands_show_a_run_and_its_transfer(
     sparks: Sparks, workplace: Path, tmp_path: Path
 ) -> None:
-    critic = ("--critic", "plugins.py:Redness")
-    asked = ("--prompt", "a blue ball grows", *critic, "--output", "run")
+    asked = ("--prompt", "a blue ball grows", *CRITIC, "--output", "run")
     code, _, err = sparks(
         *("solve", "own.mp4", *asked, "--config", "settings.yaml", "--preview-every", "1"),
     )

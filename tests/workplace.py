@@ -1,5 +1,6 @@
 """A folder with all that a small experiment needs, on a tiny model of the real classes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,9 @@ from sparks.cli import main
 from sparks.media import write_clip
 from tests.editors.conftest import make_clip, write_model
 
-PLUGINS = '''
-import os
-import signal
-from pathlib import Path
-
-import torch
-
-from sparks.errors import SparksError
-from sparks.solve import AskTell
-
-
+Sparks = Callable[..., tuple[int, str, str]]
+CRITIC = ("--critic", "plugins.py:Redness")
+REDNESS = '''
 class Redness:
     """Says yes to red frames."""
 
@@ -30,6 +23,16 @@ class Redness:
     def log_odds(self, frames, prompt, indices=None):
         red = frames[:, :, 0].mean((1, 2, 3)) - frames[:, :, 2].mean((1, 2, 3))
         return self.sharpness * red
+'''
+PLUGINS = '''
+import os
+import signal
+from pathlib import Path
+
+import torch
+
+from sparks.errors import SparksError
+from sparks.solve import AskTell
 
 
 class Wander(AskTell):
@@ -85,7 +88,7 @@ def make_workplace(folder: Path) -> Path:
     """Model, plugins, `settings.yaml`; `tasks.yaml`: a clip of the world, a video of one's own."""
     write_model(folder / "model")
     (folder / "settings.yaml").write_text(SETTINGS)
-    (folder / "plugins.py").write_text(PLUGINS)
+    (folder / "plugins.py").write_text(PLUGINS + REDNESS)
     (folder / "tasks.yaml").write_text(TASKS)
     (folder / "one.yaml").write_text("tasks:" + TASKS[TASKS.index("  - {name: own") - 1 :])
     write_clip(folder / "own.mp4", make_clip(17))

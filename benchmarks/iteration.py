@@ -336,6 +336,9 @@ def _approximate(session: Session, reference: Tensor, fast: Levers) -> list[dict
         ("refresh_prefix=2", {"refresh_prefix": 2}, start, moved, exact),
         (f"grad_steps={steps // 2}", {"grad_steps": steps // 2}, start, start, reference),
         ("grad_steps=1", {"grad_steps": 1}, start, start, reference),
+        ("refresh_blocks=2", {"refresh_blocks": 2}, start, start, reference),
+        ("refresh_blocks=4", {"refresh_blocks": 4}, start, start, reference),
+        (f"stop_early={steps // 2}", {"stop_early": steps // 2}, start, start, reference),
     ):
         problem.sampling = replace(sampling, **change)
         problem.evaluate(before, gradient=True)

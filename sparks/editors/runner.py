@@ -15,6 +15,8 @@ from sparks.machine import free_memory
 if TYPE_CHECKING:
     from diffusers import LTX2VideoTransformer3DModel
 
+    from sparks.editors.reuse import Reuse
+
 Pair = tuple[Tensor, Tensor]  # one tensor for the video, one for the audio
 
 _CHANGING = (
@@ -54,8 +56,11 @@ class Runner:
         if levers.compile:
             self._compile()
 
-    def __call__(self, **arguments: Any) -> Pair:
-        """Velocities of video `[B, N, C]` and audio `[B, L, Ca*M]`."""
+    def __call__(self, reuse: "Reuse | None" = None, **arguments: Any) -> Pair:
+        """Velocities of video `[B, N, C]` and audio `[B, L, Ca*M]`, `reuse` saving blocks."""
+        if reuse is not None:  # never as a graph, which always runs the same blocks
+            with reuse.step(self.transformer):
+                return self._call(**arguments)
         plain = not {"isolate_modalities", "perturbation_mask"} & arguments.keys()
         if self.levers.cuda_graphs and plain and not torch.is_grad_enabled():
             changing = {name: arguments[name] for name in _CHANGING}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparks.editors.conditioning import Conditioning, pack_audio
 from sparks.editors.guidance import PASSES, UNGUIDED, Guidance, ModalityGuidance, combine
+from sparks.editors.reuse import Reuse
 from sparks.editors.runner import Pair, Runner
 from sparks.editors.schedule import Sampling
 
@@ -81,7 +82,7 @@ def sample(
         transformer: frozen denoiser, as it is or under a `Runner`'s levers.
         conditioning: shared by the whole batch.
         controls: alpha `[B, Ca, L, M]`, delta_v `[B, T, Dv]`.
-        sampling: the schedule and the extent of the graph.
+        sampling: the schedule and the extent of the graph; exact without gradient.
         guidance: strengths and options.
         gradient: keep the graph of the last `sampling.grad_steps` steps.
         counter: told of every denoiser forward and backward.
@@ -91,11 +92,11 @@ def sample(
     Returns:
         Final video tokens `[B, N, C]` and audio tokens `[B, L, Ca*M]`, normalised.
     """
+    sampling = sampling if gradient else sampling.exact
     sigmas = sampling.sigmas
     first_grad = max(len(sigmas) - 1 - sampling.grad_steps, 0) if gradient else len(sigmas)
     denoiser = Denoiser(transformer, conditioning, controls, sampling, guidance, counter)
     asked = (conditioning, sampling, guidance)
-    prefix = prefix if gradient else None
     known = prefix.take(*asked) if prefix is not None and denoiser.batch == 1 else None
     with torch.set_grad_enabled(first_grad == 0):
         states = known or denoiser.start()
@@ -150,6 +151,7 @@ class Denoiser:
         self.positive = (self._row(v_p), self._row(conditioning.a_p))
         self.negative = (self._row(conditioning.v_n), self._row(conditioning.a_n))
         self.arguments = self._constant_arguments()
+        self.reuses = {name: Reuse(sampling.refresh_blocks) for name in PASSES}
 
     def start(self) -> Pair:
         """State before the first step: noise where regenerated, clean elsewhere."""
@@ -193,7 +195,9 @@ class Denoiser:
             (level[..., 0] * sigma * scale).expand(self.batch, -1) for level in self.levels
         )
         video_sigma, audio_sigma = (self._announced(live, sigma * scale) for live in self.live)
+        reused = self.sampling.refresh_blocks > 1 and not torch.is_grad_enabled()
         video, audio = self.runner(
+            self.reuses[name] if reused else None,
             hidden_states=states[0],
             audio_hidden_states=states[1],
             encoder_hidden_states=texts[0],

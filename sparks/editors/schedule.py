@@ -1,7 +1,7 @@
 """Noise levels of the denoising loop, and how the loop is run."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, get_args
 
@@ -22,9 +22,12 @@ _DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0
 class Sampling:
     """How a render runs through the denoising loop.
 
+    The last three do less in renders with gradient, those that a search takes its steps by; every
+    other render is exact.
+
     Attributes:
         num_inference_steps: Euler steps of the `ltx2` schedule; `distilled` always has 8.
-        grad_steps: last steps that carry gradient; earlier ones run without a graph.
+        grad_steps: last steps run that carry gradient; earlier ones run without a graph.
         schedule: `ltx2`, or the fixed list of the distilled checkpoints.
         frozen_audio_sigma: noise level announced for a modality that is not regenerated: the
             schedule's (the paper) or zero (newer Retake).
@@ -34,6 +37,11 @@ class Sampling:
         checkpointing: recompute activations in the backward pass to save memory.
         refresh_prefix: a search's renders after which the steps without gradient are run anew; in
             between their last result is taken again, though the controls have moved. 1 is exact.
+        refresh_blocks: steps without gradient after which all transformer blocks are run anew; in
+            between the first and the last run, and what the others added is added again. Each
+            still counts as a forward. 1 is exact.
+        stop_early: steps left out at the end, where the clean video that the last step run
+            predicts is judged; one step is always run. 0 is exact.
     """
 
     num_inference_steps: int = 30
@@ -44,6 +52,8 @@ class Sampling:
     coords_dtype: CoordsDtype = "float32"
     checkpointing: bool = False
     refresh_prefix: int = 1
+    refresh_blocks: int = 1
+    stop_early: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that no loop can run with.
@@ -51,9 +61,9 @@ class Sampling:
         Raises:
             SparksError: naming the field, its value and what is allowed.
         """
-        for name in ("num_inference_steps", "grad_steps", "refresh_prefix"):
-            if getattr(self, name) < 1:
-                raise SparksError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise SparksError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 options = " or ".join(allowed)
@@ -61,10 +71,20 @@ class Sampling:
 
     @property
     def sigmas(self) -> tuple[float, ...]:
-        """Noise levels from 1 down to 0, one more than there are steps."""
-        return _DISTILLED if self.schedule == "distilled" else ltx2_sigmas(self.num_inference_steps)
+        """Noise levels from 1 down to 0, one more than there are steps to run."""
+        distilled = self.schedule == "distilled"
+        *levels, end = _DISTILLED if distilled else ltx2_sigmas(self.num_inference_steps)
+        # A step to 0 gives what the denoiser predicts.
+        return (*levels[: max(len(levels) - self.stop_early, 1)], end)
+
+    @property
+    def exact(self) -> "Sampling":
+        """The same without anything that does less."""
+        return replace(self, refresh_prefix=1, refresh_blocks=1, stop_early=0)
 
 
+_COUNTS = ("num_inference_steps", "grad_steps", "refresh_prefix", "refresh_blocks")
+_LEAST = dict.fromkeys(_COUNTS, 1) | {"stop_early": 0}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule),
     "frozen_audio_sigma": get_args(FrozenAudioSigma),

@@ -19,7 +19,7 @@ from sparks.cli import main
 from sparks.errors import SparksError
 from sparks.media import Clip, fit_clip, read_clip
 from tests.editors.conftest import write_model
-from tests.test_edit import CRITIC
+from tests.workplace import REDNESS
 from tests.zoo import CLICK, MARK, Film, Sound, even
 
 NTSC, FILM_RATE = Fraction(30000, 1001), Fraction(24000, 1001)
@@ -407,7 +407,7 @@ def test_flipped_bits_never_crash(tmp_path: Path, suffix: str) -> None:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     write_model(folder / "model")
-    (folder / "critic.py").write_text(CRITIC)
+    (folder / "critic.py").write_text(REDNESS)
     (folder / "model" / "sparks.yaml").write_text(
         "sampling: {num_inference_steps: 2, grad_steps: 1}\n"
         "guidance: {final: {stg_blocks: []}}\n"

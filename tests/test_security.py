@@ -20,7 +20,7 @@ from sparks.editors.loading import ModelFolder
 from sparks.errors import SparksError
 from sparks.prepare import check_settings, prepare
 from tests.editors.conftest import write_model
-from tests.test_edit import CRITIC
+from tests.workplace import REDNESS
 
 SOURCES = sorted(Path(__file__).parents[1].glob("sparks/**/*.py"))
 MODULES = {"pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
@@ -156,7 +156,7 @@ def test_a_model_of_this_machine_fetches_no_perceptual_network(
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     model = write_model(tmp_path / "model")
-    (tmp_path / "critic.py").write_text(CRITIC)
+    (tmp_path / "critic.py").write_text(REDNESS)
     critic = {"name": f"{tmp_path}/critic.py:Redness"}
     settings = {"model": str(model), "prompt": "red ball jumps", "critic": critic}
     with pytest.raises(SparksError, match="need AlexNet"):

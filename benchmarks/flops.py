@@ -28,7 +28,10 @@ def count(size: Size, critic: QwenCritic) -> dict[str, float]:
     decode, undo = _both_ways(*_decoder(size))
     device = critic.model.device
     frames = torch.rand(1, 8, 3, size.height, size.width, device=device)
+    attention = critic.model.config._attn_implementation
+    critic.model.set_attn_implementation("eager")  # torch 2.11 cannot count shared keys otherwise
     judge, unjudge = _both_ways(lambda seen: critic.log_odds(seen, "it jumps"), frames)
+    critic.model.set_attn_implementation(attention)
     steps, grad_steps = size.sampling.num_inference_steps, size.sampling.grad_steps
     return {
         "prefix steps": (steps - grad_steps) * forward,

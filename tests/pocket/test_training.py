@@ -24,6 +24,7 @@ WRITES = {
     "critic": ("critic",),
     "clip": ("clip",),
     "xclip": ("xclip",),
+    "judge": ("judge",),
 }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +14,6 @@ from torch import Tensor
 from sparks.errors import SparksError
 from sparks.pocket import measure, world
 from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase, understand
-
-if TYPE_CHECKING:
-    from sparks.critics.contrast import ClipCritic, XClipCritic
 
 SEED = 777_000_001
 WATCHED = 24  # frames that a critic looks at
@@ -173,43 +171,38 @@ def denoiser(folder: Path, count: int) -> Figures:
     return {f"acts on {name}": sum(hits) / len(hits) for name, hits in counts.items()}
 
 
-def critic(folder: Path, count: int) -> Figures:
-    """Balanced accuracy on clips with every deception, its halves, and how far P(yes) is off."""
-    return agreement(answers(_qwen(folder / "critic"), count, ACTIONS))
-
-
-def judge(folder: Path, count: int) -> Figures:
-    """As of the critic that guides."""
-    return agreement(answers(_qwen(folder / "judge"), count, ACTIONS))
-
-
-def _qwen(folder: Path) -> Ask:
+def _qwen(folder: Path, count: int) -> list[Answer]:
     from sparks.critics.qwen import QwenCritic
 
     network = QwenCritic(str(folder), num_frames=WATCHED, fps=world.FPS)
-    return lambda clip, prompt, _: network.log_odds(clip, prompt)
+    return answers(lambda clip, prompt, _: network.log_odds(clip, prompt), count, ACTIONS)
 
 
-def clip(folder: Path, count: int) -> Figures:
-    """As of the critic, each moving action asked about against standing still."""
-    from sparks.critics.contrast import ClipCritic
+def _contrast(kind: str, folder: Path, count: int) -> list[Answer]:
+    """Each moving action asked about against standing still."""
+    from sparks.critics import contrast
 
-    return _contrast_agreement(ClipCritic(folder / "clip", num_frames=WATCHED), count)
+    network = getattr(contrast, kind)(folder, num_frames=WATCHED)
 
-
-def xclip(folder: Path, count: int) -> Figures:
-    """As of CLIP."""
-    from sparks.critics.contrast import XClipCritic
-
-    return _contrast_agreement(XClipCritic(folder / "xclip", num_frames=WATCHED), count)
-
-
-def _contrast_agreement(judge: ClipCritic | XClipCritic, count: int) -> Figures:
     def ask(clip: Tensor, prompt: str, still: str) -> Tensor:
-        judge.contrast = [still]
-        return judge.log_odds(clip, prompt)
+        network.contrast = [still]
+        return network.log_odds(clip, prompt)  # type: ignore[no-any-return]
 
-    return agreement(answers(ask, count, MOVING))
+    return answers(ask, count, MOVING)
+
+
+#: By the name of its folder, what each critic says of `count` clips of every kind.
+CRITICS: dict[str, Callable[[Path, int], list[Answer]]] = {
+    "critic": _qwen,
+    "judge": _qwen,
+    "clip": partial(_contrast, "ClipCritic"),
+    "xclip": partial(_contrast, "XClipCritic"),
+}
+
+
+def _agreement_of(name: str, model: Path, count: int) -> Figures:
+    """Balanced accuracy on clips with every deception, its halves, and how far P(yes) is off."""
+    return agreement(CRITICS[name](model / name, count))
 
 
 def answers(ask: Ask, count: int, actions: tuple[str, ...]) -> list[Answer]:
@@ -272,10 +265,7 @@ MEASURES: dict[str, Callable[[Path, int], Figures]] = {
     "text_encoder": text_encoder,
     "perceptual": perceptual,
     "denoiser": denoiser,
-    "critic": critic,
-    "clip": clip,
-    "xclip": xclip,
-    "judge": judge,
+    **{name: partial(_agreement_of, name) for name in CRITICS},
 }
 
 

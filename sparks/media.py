@@ -18,6 +18,9 @@ from sparks.files import replacing
 
 # What AAC can store; other rates are resampled on writing.
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+# x264's macroblock tree is off: now and then it makes another file of the same frames, as its
+# AVX-512 code reads past rows of macroblocks that are no multiple of 8, and by thread timing.
+_H264 = {"crf": "14", "preset": "medium", "mbtree": "0"}
 _SMALLEST_SHOWN = 256  # pixels: smaller clips are enlarged where people compare them
 
 
@@ -174,9 +177,7 @@ def write_clip(path: str | Path, clip: Clip, *, comment: str | None = None) -> N
     with replacing(path) as temporary, av.open(str(temporary), "w", options=options) as container:
         if comment is not None:
             container.metadata["comment"] = comment
-        video = container.add_stream(
-            "libx264", rate=clip.fps, options={"crf": "14", "preset": "medium"}
-        )
+        video = container.add_stream("libx264", rate=clip.fps, options=_H264)
         video.pix_fmt = "yuv420p"
         video.height, video.width = (side // 2 * 2 for side in clip.frames.shape[-2:])
         # Every stream must be declared before the first packet fixes the header.

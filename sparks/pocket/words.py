@@ -6,9 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SHAPES = ("ball", "box", "triangle")
-COLOURS = ("red", "green", "blue", "yellow")
-
 #: Action name -> the phrases that mean it. The first is the one that tasks and questions use.
 PHRASES: dict[str, tuple[str, ...]] = {
     "stay": ("stays still", "does not move", "is still"),
@@ -18,12 +15,34 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "grow": ("grows", "gets bigger", "is growing"),
     "spin": ("spins", "turns around", "is spinning"),
     "blink": ("blinks", "flashes", "is blinking"),
+    "open": ("opens and closes", "opens its mouth", "is opening and closing"),
+    "wave": ("waves", "rocks to and fro", "is waving"),
+    "fall": ("falls and bounces", "drops and bounces", "is falling and bouncing"),
+    "jump_spin": ("jumps and then spins", "jumps up and turns around", "jumps before it spins"),
 }
-ACTIONS = tuple(PHRASES)
-MOVING = ACTIONS[1:]
-
 #: What the training sees as a negative prompt, and `sparks solve` uses by default.
 NEGATIVE = ("", "blurry", "low quality", "blurry low quality")
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of the world there is; a smaller one has the first so many of each.
+
+    Attributes:
+        busy: whether a second object may stand by and the background may drift.
+    """
+
+    shapes: tuple[str, ...] = ("ball", "box", "triangle", "cross", "star")
+    colours: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "cyan")
+    actions: tuple[str, ...] = tuple(PHRASES)
+    busy: bool = True
+
+
+WHOLE = Extent()
+PLAIN = Extent(WHOLE.shapes[:3], WHOLE.colours[:4], WHOLE.actions[:7], busy=False)
+BUNDLED = PLAIN  # what the weights in the package were trained on, and training trains on
+SHAPES, COLOURS, ACTIONS = BUNDLED.shapes, BUNDLED.colours, BUNDLED.actions
+MOVING = ACTIONS[1:]
 
 
 @dataclass(frozen=True)
@@ -55,16 +74,16 @@ def understand(prompt: str) -> Sentence:
         if f" {wording} " in text
     ]
     action = max(matches)[1] if matches else None
-    return Sentence(_first(words, COLOURS), _first(words, SHAPES), action)
+    return Sentence(_first(words, WHOLE.colours), _first(words, WHOLE.shapes), action)
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word that a prompt may use, in a fixed order."""
+    """Every word that a prompt to the bundled model may use, in a fixed order."""
     sentences = [
         *(phrase(COLOURS[0], SHAPES[0], None, variant) for variant in range(2)),
         *COLOURS,
         *SHAPES,
-        *(wording for wordings in PHRASES.values() for wording in wordings),
+        *(wording for action in ACTIONS for wording in PHRASES[action]),
         *NEGATIVE,
     ]
     return tuple(dict.fromkeys(word for sentence in sentences for word in sentence.split()))

@@ -1,17 +1,19 @@
-"""A procedural world of clips with sound: one object, one action, and a sound bound to its motion.
+"""A procedural world of clips with sound: one object acts, and the sound is bound to its motion.
+
+A second object may stand by, and the background may drift; neither makes a sound.
 
 Everything is batched over scenes. Scene parameters are drawn on the CPU from one generator, so a
 seed gives the same scenes on every device. Positions are fractions of the frame, y downwards.
 
 The sound is a function of the object's state, not of the action's name: pitch follows height and
 inverse size, loudness follows how fast the state changes, rhythm follows rotation and visibility,
-the stereo balance follows the horizontal position.
+the stereo balance follows the horizontal position, an open mouth adds an overtone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
@@ -19,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
+from sparks.pocket.words import BUNDLED, WHOLE, Extent, phrase
 
 SIZE = 64
 NUM_FRAMES = 25
@@ -28,19 +30,26 @@ DURATION = float(NUM_FRAMES / FPS)
 SAMPLE_RATE = 16000
 NUM_SAMPLES = round(DURATION * SAMPLE_RATE)
 
-RGB = torch.tensor([[0.90, 0.14, 0.12], [0.12, 0.68, 0.20], [0.14, 0.30, 0.92], [0.95, 0.80, 0.10]])
+RGB = torch.tensor(
+    [
+        *([0.90, 0.14, 0.12], [0.12, 0.68, 0.20], [0.14, 0.30, 0.92], [0.95, 0.80, 0.10]),
+        *([0.72, 0.12, 0.80], [0.08, 0.78, 0.84]),
+    ]
+)
 DARK_HALF = 0.42  # the lower half of every object is darker, so that its rotation shows
 CONTROL_RATE = 200  # Hz, at which motion is sampled for the sound
-STATE = ("x", "y", "scale", "angle", "visibility")
+STATE = ("x", "y", "scale", "angle", "visibility", "aperture", "pan")
+COMPANY = 0.4  # share of the busy scenes with a second object
+DRIFT = 0.4  # share with a drifting background
 
 
 @dataclass(frozen=True)
 class Scenes:
     """Parameters of B clips; every field is a tensor with B first."""
 
-    shape: Tensor  # index into SHAPES
-    colour: Tensor  # index into COLOURS
-    action: Tensor  # index into ACTIONS
+    shape: Tensor  # index into the shapes
+    colour: Tensor  # index into the colours
+    action: Tensor  # index into the actions
     x: Tensor  # centre at rest, fractions of the frame
     y: Tensor
     radius: Tensor
@@ -48,12 +57,16 @@ class Scenes:
     length: Tensor  # seconds
     amplitude: Tensor  # 0 (weakest that counts) .. 1 (strongest)
     share: Tensor  # of the motion that is carried out: 1, or less for a feeble one
-    turns: Tensor  # rotations of a spin, blinks of a blink
+    turns: Tensor  # rotations of a spin, blinks of a blink, openings of a mouth
     sky: Tensor  # [B, 3] colours of the background
     ground: Tensor  # [B, 3]
     horizon: Tensor
     stripes: Tensor  # [B, 3]: contrast, frequency, phase
     hiss: Tensor  # level of the background noise
+    drift: Tensor  # of the stripes, radians a second
+    other_shape: Tensor  # of the second object
+    other_colour: Tensor
+    other_place: Tensor  # [B, 3]: centre and radius; radius 0 where there is none
 
     def __len__(self) -> int:
         return len(self.shape)
@@ -66,20 +79,29 @@ class Scenes:
 
     def acting(self, action: str) -> Scenes:
         """The same scenes with another action: same object, place, background and timing."""
-        return replace(self, action=torch.full_like(self.action, ACTIONS.index(action)))
+        return replace(self, action=torch.full_like(self.action, WHOLE.actions.index(action)))
 
     def prompts(self, variants: Sequence[int] | None = None, actions: bool = True) -> list[str]:
         """One prompt a scene; without `actions` the generic one ("a red ball")."""
         picks = variants if variants is not None else [0] * len(self)
         columns = (self.colour.tolist(), self.shape.tolist(), self.action.tolist(), picks)
         return [
-            phrase(COLOURS[colour], SHAPES[shape], ACTIONS[action] if actions else None, variant)
+            phrase(
+                WHOLE.colours[colour],
+                WHOLE.shapes[shape],
+                WHOLE.actions[action] if actions else None,
+                variant,
+            )
             for colour, shape, action, variant in zip(*columns, strict=True)
         ]
 
 
-def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
-    """Draw `count` scenes; the same seed gives the same scenes on every machine."""
+def draw(count: int, seed: int, actions: Sequence[str] = (), extent: Extent = BUNDLED) -> Scenes:
+    """Draw `count` scenes; the same seed gives the same scenes on every machine.
+
+    Args:
+        actions: of the extent, those that may be drawn; all by default.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -88,17 +110,18 @@ def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
     def choose(options: int) -> Tensor:
         return torch.randint(options, (count,), generator=generator)
 
-    pool = torch.tensor([ACTIONS.index(a) for a in actions])
+    pool = torch.tensor([WHOLE.actions.index(a) for a in actions or extent.actions])
     length = uniform(0.9, 1.3)
     grey = uniform(0.45, 0.9, 1)
     floor = grey * uniform(0.6, 0.85, 1)
-    return Scenes(
-        shape=choose(len(SHAPES)),
-        colour=choose(len(COLOURS)),
+    scenes = Scenes(
+        shape=choose(len(extent.shapes)),
+        colour=choose(len(extent.colours)),
         action=pool[choose(len(pool))],
         x=uniform(0.38, 0.62),
-        y=uniform(0.60, 0.72),
-        radius=uniform(0.13, 0.16),
+        # A busy frame has room to fall, and for two.
+        y=uniform(0.52, 0.64) if extent.busy else uniform(0.60, 0.72),
+        radius=uniform(0.115, 0.145) if extent.busy else uniform(0.13, 0.16),
         start=uniform(0.0, 1.0) * (DURATION - 0.15 - length - 0.25) + 0.25,
         length=length,
         amplitude=uniform(0.0, 1.0),
@@ -112,6 +135,36 @@ def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
             dim=1,
         ),
         hiss=uniform(0.001, 0.006),
+        drift=torch.zeros(count),
+        other_shape=torch.zeros(count, dtype=torch.long),
+        other_colour=torch.zeros(count, dtype=torch.long),
+        other_place=torch.zeros(count, 3),
+    )
+    return _busy(scenes, extent, uniform, choose) if extent.busy else scenes
+
+
+def _busy(
+    scenes: Scenes,
+    extent: Extent,
+    uniform: Callable[..., Tensor],
+    choose: Callable[[int], Tensor],
+) -> Scenes:
+    """Some of the scenes with a second object of another colour, some with moving stripes."""
+    count = len(scenes)
+    drifts = uniform(0, 1) < DRIFT
+    stripes = torch.stack([uniform(0.03, 0.07), *scenes.stripes.unbind(1)[1:]], dim=1)
+    side = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    place = torch.stack(
+        [0.5 + side * uniform(0.22, 0.38), uniform(0.8, 0.88), uniform(0.08, 0.1)], 1
+    )
+    accompanied = (uniform(0, 1) < COMPANY)[:, None]
+    return replace(
+        scenes,
+        stripes=torch.where(drifts[:, None], stripes, scenes.stripes),
+        drift=torch.where(drifts, side * uniform(1.5, 4.0), torch.zeros(count)),
+        other_shape=choose(len(extent.shapes)),
+        other_colour=(scenes.colour + 1 + choose(len(extent.colours) - 1)) % len(extent.colours),
+        other_place=torch.where(accompanied, place, torch.zeros(count, 3)),
     )
 
 
@@ -121,29 +174,51 @@ def join(first: Scenes, second: Scenes) -> Scenes:
 
 
 def motion(scenes: Scenes, times: Tensor) -> Tensor:
-    """Ground-truth state curves `[B, T, 5]` (see STATE) at `times [T]` in seconds."""
-    names = ("x", "y", "action", "start", "length", "amplitude", "turns", "share")
+    """Ground-truth state curves `[B, T, 7]` (see STATE) at `times [T]` in seconds."""
+    names = ("x", "y", "action", "start", "length", "amplitude", "turns", "share", "drift")
     column = {name: getattr(scenes, name)[:, None] for name in names}
-    u = ((times[None] - column["start"]) / column["length"]).clamp(0, 1)
-    ease = u * u * (3 - 2 * u)
-    strength = column["amplitude"]
+    strength, turns = column["amplitude"], column["turns"].clamp(min=1)
 
-    def during(action: str) -> Tensor:
-        return column["share"] * (column["action"] == ACTIONS.index(action))
+    def doing(action: str) -> Tensor:
+        return (column["action"] == WHOLE.actions.index(action)).float()
 
-    direction = during("slide_right") - during("slide_left")
-    jump = during("jump") * (0.22 + 0.16 * strength) * torch.sin(math.pi * u) ** 2
-    wink = 0.5 - 0.5 * torch.cos(2 * math.pi * column["turns"].clamp(min=1) * u)
+    # Two in a row need all the time there is left.
+    twice = doing("jump_spin")
+    length = torch.where(twice > 0, DURATION - 0.15 - column["start"], column["length"])
+    u = ((times[None] - column["start"]) / length).clamp(0, 1)
+    first, second = (2 * u).clamp(max=1), (2 * u - 1).clamp(min=0)
+    wink = 0.5 - 0.5 * torch.cos(2 * math.pi * turns * u)
+    rise = doing("jump") * (0.22 + 0.16 * strength) * torch.sin(math.pi * u) ** 2
+    rise = rise + twice * (0.17 + 0.08 * strength) * torch.sin(math.pi * first) ** 2
+    rise = rise - doing("fall") * (0.15 + 0.05 * strength) * _bouncing(u)
+    direction = doing("slide_right") - doing("slide_left")
+    turn = doing("spin") * (0.75 + 0.25 * column["turns"]) * _ease(u) + twice * _ease(second)
+    rock = doing("wave") * (0.8 + 0.25 * strength) * torch.sin(math.pi * (3 + turns) * u)
+    share = column["share"]
     return torch.stack(
         [
-            column["x"] + direction * (0.18 + 0.06 * strength) * ease,
-            column["y"] - jump,
-            1 + during("grow") * (0.45 + 0.35 * strength) * ease,
-            during("spin") * 2 * math.pi * (0.75 + 0.25 * column["turns"]) * ease,
-            1 - during("blink") * torch.sigmoid(14 * (wink - 0.5)),
+            column["x"] + share * direction * (0.18 + 0.06 * strength) * _ease(u),
+            column["y"] - share * rise,
+            1 + share * doing("grow") * (0.45 + 0.35 * strength) * _ease(u),
+            share * (2 * math.pi * turn + rock),
+            1 - share * doing("blink") * torch.sigmoid(14 * (wink - 0.5)),
+            share * doing("open") * (0.65 + 0.3 * strength) * wink,
+            column["drift"] * times[None],
         ],
         dim=-1,
     )
+
+
+def _ease(u: Tensor) -> Tensor:
+    return u * u * (3 - 2 * u)
+
+
+def _bouncing(u: Tensor) -> Tensor:
+    """From 0 down to 1 with the weight of a fall, up by a half, down, up by a fifth, down."""
+    fall = (u / 0.36).clamp(max=1) ** 2
+    leaps = ((0.36, 0.74, 0.5), (0.74, 1.0, 0.2))
+    parts = [((u - a) / (b - a)).clamp(0, 1) for a, b, _ in leaps]
+    return fall - sum(4 * h * p * (1 - p) for p, (_, _, h) in zip(parts, leaps, strict=True))
 
 
 def frame_times(device: torch.device | str = "cpu") -> Tensor:
@@ -156,57 +231,111 @@ def render(scenes: Scenes) -> Tensor:
 
 
 def paint(scenes: Scenes, state: Tensor) -> Tensor:
-    """Frames of the scenes' objects in the given states `[B, T, 5]`."""
-    x, y, scale, angle, visibility = (s[..., None, None] for s in state.unbind(-1))
-    pixels = (torch.arange(SIZE, device=state.device) + 0.5) / SIZE
-    dx, dy = pixels[None, None, None, :] - x, pixels[None, None, :, None] - y
-    radius = scenes.radius[:, None, None, None] * scale
-    u = (dx * angle.cos() + dy * angle.sin()) / radius
-    v = (dy * angle.cos() - dx * angle.sin()) / radius
-    cover = (0.5 - _outline(scenes.shape[:, None, None, None], u, v) * radius * SIZE).clamp(0, 1)
-    cover = (cover * visibility)[:, :, None]
-    shade = DARK_HALF + (1 - DARK_HALF) * (0.5 - v * radius * SIZE).clamp(0, 1)[:, :, None]
-    colour = RGB.to(state.device)[scenes.colour][:, None, :, None, None]
-    return cover * colour * shade + (1 - cover) * _background(scenes)[:, None]
+    """Frames of the scenes' objects in the given states `[B, T, 7]`."""
+    frames = _background(scenes, state[..., STATE.index("pan")])
+    x, y, radius = (value[:, None] for value in scenes.other_place.unbind(1))
+    if (radius > 0).any():
+        frames = _over(frames, scenes.other_shape, scenes.other_colour, x, y, radius)
+    x, y, scale, angle, visibility, aperture, _ = state.unbind(-1)
+    radius = scenes.radius[:, None] * scale
+    return _over(frames, scenes.shape, scenes.colour, x, y, radius, angle, visibility, aperture)
+
+
+def _over(
+    frames: Tensor,
+    shape: Tensor,
+    colour: Tensor,
+    x: Tensor,
+    y: Tensor,
+    radius: Tensor,
+    *pose: Tensor,
+) -> Tensor:
+    """Lay objects of `shape [B]` and `colour [B]` over frames; the rest is `[B, T]` each.
+
+    Args:
+        pose: angle, visibility and aperture; upright, whole and closed by default.
+    """
+    still = torch.zeros_like(x)
+    angle, visibility, aperture = pose or (still, still + 1, still)
+    pixels = (torch.arange(SIZE, device=x.device) + 0.5) / SIZE
+    turn, size = angle[..., None, None], radius[..., None, None]
+    dx, dy = pixels - x[..., None, None], pixels[:, None] - y[..., None, None]
+    unit = size.clamp(min=1e-4)
+    u = (dx * turn.cos() + dy * turn.sin()) / unit
+    v = (dy * turn.cos() - dx * turn.sin()) / unit
+    edge = _outline(shape[:, None, None, None], u, v)
+    mouth = aperture[..., None, None]
+    edge = torch.where(mouth > 0, torch.maximum(edge, _mouth(mouth, u, v)), edge)
+    cover = (0.5 - edge * size * SIZE).clamp(0, 1) * (size > 0)
+    cover = (cover * visibility[..., None, None])[:, :, None]
+    shade = DARK_HALF + (1 - DARK_HALF) * (0.5 - v * size * SIZE).clamp(0, 1)[:, :, None]
+    paint = RGB.to(x.device)[colour][:, None, :, None, None]
+    return cover * paint * shade + (1 - cover) * frames
 
 
 def _outline(shape: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Signed distance to the shape's outline in units of its radius, negative inside."""
-    ball = torch.hypot(u, v) - 1
-    box = torch.maximum(u.abs(), v.abs()) - 0.88
-    triangle = torch.maximum(u.abs() * 0.866 - v * 0.5, v) - 0.62
-    return torch.where(shape == 0, ball, torch.where(shape == 1, box, triangle))
+    across, along = torch.minimum(u.abs(), v.abs()), torch.maximum(u.abs(), v.abs())
+    outlines = (
+        torch.hypot(u, v) - 1,
+        along - 0.88,
+        torch.maximum(u.abs() * 0.866 - v * 0.5, v) - 0.62,
+        torch.maximum(across - 0.42, along - 1.02),
+        _star(u, v),
+    )
+    found = outlines[-1]
+    for index, outline in enumerate(outlines[:-1]):
+        found = torch.where(shape == index, outline, found)
+    return found
 
 
-def _background(scenes: Scenes) -> Tensor:
-    """`[B, 3, SIZE, SIZE]`: sky and ground with soft vertical stripes, nearly grey."""
+def _star(u: Tensor, v: Tensor, outer: float = 1.12, inner: float = 0.58) -> Tensor:
+    """Five points, one of them up: distance to the nearest of its ten edges' lines."""
+    fifth = 2 * math.pi / 5
+    angle = torch.atan2(u, -v)
+    angle = (torch.remainder(angle + fifth / 2, fifth) - fifth / 2).abs()
+    radius = torch.hypot(u, v)
+    x, y = radius * angle.sin(), radius * angle.cos()
+    dx, dy = inner * math.sin(fifth / 2), inner * math.cos(fifth / 2) - outer
+    length = math.hypot(dx, dy)
+    return (dx * (y - outer) - dy * x) / length
+
+
+def _mouth(aperture: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Signed distance into a wedge that opens to the right by `aperture` radians on either side."""
+    return u * aperture.sin() - v.abs() * aperture.cos()
+
+
+def _background(scenes: Scenes, pan: Tensor) -> Tensor:
+    """`[B, T, 3, SIZE, SIZE]`: sky and ground with soft vertical stripes, nearly grey."""
     pixels = (torch.arange(SIZE, device=scenes.x.device) + 0.5) / SIZE
     below = ((pixels[None] - scenes.horizon[:, None]) * SIZE + 0.5).clamp(0, 1)[:, None, :, None]
     plain = scenes.sky[:, :, None, None] * (1 - below) + scenes.ground[:, :, None, None] * below
-    contrast, frequency, phase = scenes.stripes.unbind(1)
-    wave = torch.sin(2 * math.pi * frequency[:, None] * pixels[None] + phase[:, None])
-    return (plain + (contrast[:, None] * wave)[:, None, None, :]).clamp(0, 1)
+    contrast, frequency, phase = scenes.stripes[:, :, None, None].unbind(1)
+    wave = torch.sin(2 * math.pi * frequency * pixels + (phase + pan[..., None]))
+    return (plain[:, None] + (contrast * wave)[:, :, None, None, :]).clamp(0, 1)
 
 
 def sound(scenes: Scenes, seed: int = 0) -> Tensor:
     """Waveform `[B, 2, NUM_SAMPLES]` at SAMPLE_RATE, in [-1, 1]."""
     device = scenes.x.device
     times = torch.arange(round(DURATION * CONTROL_RATE) + 1, device=device) / CONTROL_RATE
-    x, pitch, loudness = _voice(scenes, motion(scenes, times))
-    x, pitch, loudness = (_to_samples(curve) for curve in (x, pitch, loudness))
+    state = motion(scenes, times)
+    curves = (*voice(scenes, state), state[..., STATE.index("aperture")])
+    x, pitch, loudness, mouth = (_to_samples(curve) for curve in curves)
     phase = 2 * math.pi * torch.cumsum(pitch.double() / SAMPLE_RATE, dim=1) % (2 * math.pi)
-    voice = loudness * _timbre(scenes.shape[:, None], phase.float())
+    tone = loudness * _timbre(scenes.shape[:, None], phase.float(), mouth)
     left, right = torch.cos(x * math.pi / 2), torch.sin(x * math.pi / 2)
     noise = torch.randn(2, NUM_SAMPLES, generator=torch.Generator().manual_seed(seed)).to(device)
-    stereo = torch.stack([voice * left, voice * right], dim=1) + scenes.hiss[:, None, None] * noise
+    stereo = torch.stack([tone * left, tone * right], dim=1) + scenes.hiss[:, None, None] * noise
     return stereo.clamp(-1, 1)
 
 
-def _voice(scenes: Scenes, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def voice(scenes: Scenes, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Balance (0 left .. 1 right), pitch in Hz and loudness of the object's voice over time."""
-    x, y, scale, angle, visibility = state.unbind(-1)
+    x, y, scale, angle, visibility, _, _ = state.unbind(-1)
     rate = torch.diff(state, dim=1, append=state[:, -1:]) * CONTROL_RATE
-    weights = torch.tensor([1.0, 1.0, 0.7, 0.12, 0.25], device=state.device)
+    weights = torch.tensor([1.0, 1.0, 0.7, 0.12, 0.25, 0.2, 0.0], device=state.device)
     activity = (rate.abs() * weights).sum(-1).clamp(max=1)
     height = scenes.y[:, None] - y
     pitch = 300 * 2 ** (3.5 * height + 1.6 * (1 - scale))
@@ -215,11 +344,16 @@ def _voice(scenes: Scenes, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return balance, pitch, 0.5 * visibility * tremolo * (0.12 + 0.88 * activity)
 
 
-def _timbre(shape: Tensor, phase: Tensor) -> Tensor:
-    """A ball hums, a box buzzes with odd overtones, a triangle is bright."""
+def _timbre(shape: Tensor, phase: Tensor, mouth: Tensor) -> Tensor:
+    """A ball hums, a box buzzes with odd overtones, a triangle is bright; an open mouth rings."""
     box = torch.sin(phase) + torch.sin(3 * phase) / 3 + torch.sin(5 * phase) / 5
     triangle = torch.sin(phase) + torch.sin(2 * phase) / 2 + torch.sin(4 * phase) / 3
-    return torch.where(shape == 0, torch.sin(phase), torch.where(shape == 1, box, triangle) / 1.3)
+    cross = torch.sin(phase) + torch.sin(4 * phase) / 2
+    star = torch.sin(phase) / 2 + torch.sin(2 * phase) + torch.sin(6 * phase) / 3
+    tone = torch.sin(phase)
+    for index, other in enumerate((box, triangle, cross, star), 1):
+        tone = torch.where(shape == index, other / 1.3, tone)
+    return tone + 0.7 * mouth * torch.sin(7 * phase)
 
 
 def _to_samples(curve: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def test_no_to_too_little_and_to_noise(critic: QwenCritic, kind: str) -> None:
 def test_balanced_accuracy_on_held_out_clips(critic: QwenCritic) -> None:
     """60 clips, half of them honest, each asked one question as the training draws them."""
     scenes, rng = world.draw(60, SEED), torch.Generator().manual_seed(SEED)
-    sizes = (30, 8, 8, 8, 6)
+    sizes = (30, 8, 8, 6, 4, 4)
     parts = torch.arange(60).split(sizes)
     frames = torch.cat(
         [deceive(scenes[rows], kind, rng) for rows, kind in zip(parts, DECEPTIONS, strict=True)]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparks.pocket import measure, world
 from sparks.pocket.training.critic import deceive
-from sparks.pocket.words import ACTIONS, COLOURS, MOVING
+from sparks.pocket.words import ACTIONS, COLOURS, MOVING, WHOLE
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
 
@@ -30,6 +30,43 @@ def test_yes_to_the_action_and_no_to_all_others(acting: Scenes) -> None:
         assert torch.equal(verdict.happened, right), ACTIONS[action]
         assert verdict.identity.all()
         assert len(verdict) == len(acting)
+
+
+@pytest.mark.parametrize("action", WHOLE.actions)
+def test_the_whole_world_is_told_apart(action: str) -> None:
+    scenes = world.draw(24, SEED, [action], WHOLE)
+    seen = measure.track(world.render(scenes), scenes.colour, WHOLE)
+    strengths = measure.strengths(seen)
+    for index, name in enumerate(WHOLE.actions):
+        asked = torch.full_like(scenes.action, index)
+        verdict = measure.verdict(seen, asked, strengths)
+        assert verdict.happened.tolist() == [name == action] * 24, name
+        assert verdict.identity.all()
+
+
+FLAWS = [
+    (action, kind)
+    for action in WHOLE.actions[1:]
+    for kind in ("weak", "teleport", "frozen")
+    if (action, kind) != ("open", "teleport")  # a mouth may open within one frame
+]
+
+
+@pytest.mark.parametrize(("action", "kind"), FLAWS)
+def test_the_whole_world_is_not_easily_deceived(action: str, kind: str) -> None:
+    scenes = world.draw(16, SEED, [action], WHOLE)
+    frames = deceive(scenes, kind, torch.Generator().manual_seed(0), weak=(0.15, 0.2))
+    assert not measure.judge(frames, scenes.prompts(), WHOLE).happened.any()
+
+
+def test_the_one_that_stands_by_does_not_act() -> None:
+    scenes = world.draw(64, SEED, ["spin"], WHOLE)
+    scenes = scenes[scenes.other_place[:, 2] > 0]
+    assert len(scenes) > 12
+    other = replace(scenes, colour=scenes.other_colour, shape=scenes.other_shape)
+    frames = world.render(scenes)
+    assert not measure.judge(frames, other.prompts(), WHOLE).happened.any()
+    assert measure.judge(frames, other.acting("stay").prompts(), WHOLE).happened.all()
 
 
 def test_no_to_a_wrong_colour(acting: Scenes) -> None:

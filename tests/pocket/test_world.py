@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparks.media import Clip, read_clip, write_clip
 from sparks.pocket import measure, world
-from sparks.pocket.words import ACTIONS, MOVING, understand
+from sparks.pocket.words import ACTIONS, WHOLE, understand
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
 
@@ -50,14 +50,17 @@ def test_a_seed_gives_the_same_scenes() -> None:
 def test_the_scenes_are_those_the_weights_were_trained_on() -> None:
     scenes = world.draw(8, 1)
     assert torch.equal(scenes.share, torch.ones(8))
-    names = [f.name for f in fields(scenes) if f.name != "share"]
+    assert not scenes.drift.any()
+    assert not scenes.other_place.any()
+    later = ("share", "drift", "other_shape", "other_colour", "other_place")
+    names = [f.name for f in fields(scenes) if f.name not in later]
     drawn = [(1e4 * getattr(scenes, name)).round().int().tolist() for name in names]
     assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == "5e32c90b519b4b5d"
 
 
-@pytest.mark.parametrize("action", MOVING)
+@pytest.mark.parametrize("action", WHOLE.actions[1:])
 def test_a_feeble_action_is_the_whole_one_in_part(action: str) -> None:
-    scenes = world.draw(4, SEED).acting(action)
+    scenes = world.draw(4, SEED, [action], WHOLE)
     feeble = replace(scenes, share=torch.full((4,), 0.25))
     times = world.frame_times()
     rest, whole, part = (world.motion(s, times) for s in (scenes.acting("stay"), scenes, feeble))
@@ -105,10 +108,30 @@ def test_every_clip_has_variety() -> None:
     assert (scenes.start + scenes.length < world.DURATION).all()
 
 
+def test_the_whole_world_has_company_and_drift() -> None:
+    scenes = world.draw(300, SEED, extent=WHOLE)
+    assert len(scenes.shape.unique()) == len(scenes.other_shape.unique()) == 5
+    assert len(scenes.colour.unique()) == len(scenes.other_colour.unique()) == 6
+    assert len(scenes.action.unique()) == 11
+    assert (scenes.colour != scenes.other_colour).all()
+    assert 80 < (scenes.other_place[:, 2] > 0).sum() < 160
+    assert 80 < (scenes.drift != 0).sum() < 160
+    drifting = scenes[scenes.drift != 0][:4].acting("stay")
+    sky = world.render(drifting)[..., :8, :]
+    assert (sky[:, 12] - sky[:, 0]).abs().amax((1, 2, 3)).min() > 0.02
+
+
+@pytest.mark.parametrize("action", WHOLE.actions[7:])
+def test_actions_of_the_whole_world_are_heard(action: str) -> None:
+    scenes = world.draw(6, SEED, [action], WHOLE)
+    acting, idle = world.sound(scenes), world.sound(scenes.acting("stay"))
+    assert ((acting - idle).square().mean((1, 2)) > idle.square().mean((1, 2))).all()
+
+
 def test_measured_curves_are_the_true_ones(acting: Scenes) -> None:
     true = world.motion(acting, world.frame_times())
     seen = measure.track(world.render(acting), acting.colour)
-    x, y, scale, angle, visibility = true.unbind(-1)
+    x, y, scale, angle, visibility, *_ = true.unbind(-1)
     visible = visibility > 0.6
 
     def error(measured: Tensor, curve: Tensor) -> float:

@@ -129,11 +129,11 @@ def perceptual(folder: Path, count: int) -> Figures:
     state = world.motion(scenes, torch.zeros(1))[:, 0]
     figures = {}
     for name, step in (
-        ("place", [0.06, 0, 0, 0]),
-        ("size", [0, 0, 0.2, 0]),
-        ("angle", [0, 0, 0, 0.6]),
+        ("place", {"x": 0.06}),
+        ("size", {"scale": 0.2}),
+        ("angle", {"angle": 0.6}),
     ):
-        change = torch.tensor([*step, 0.0])
+        change = torch.tensor([step.get(part, 0.0) for part in world.STATE])
         near, far = (world.paint(scenes, (state + k * change)[:, None])[:, 0] for k in (1, 2))
         here = world.paint(scenes, state[:, None])[:, 0]
         small, large = (distance(here * 2 - 1, other * 2 - 1).flatten() for other in (near, far))

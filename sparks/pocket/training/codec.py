@@ -70,7 +70,7 @@ def reconstruction_loss(
     """Weighted error of `paint(state)` through the codec, its latent blurred by a little noise."""
     frames = world.paint(scenes, state)
     hidden = state.clone()
-    hidden[..., 4] = 0
+    hidden[..., world.STATE.index("visibility")] = 0
     presence = (frames - world.paint(scenes, hidden)).abs().amax(2, keepdim=True) > 0.02
     near = F.max_pool2d(presence.float().flatten(0, 1), 3, stride=1, padding=1)
     weight = (1 + (OBJECT_WEIGHT - 1) * near.unflatten(0, presence.shape[:2])).transpose(1, 2)

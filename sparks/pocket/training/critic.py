@@ -25,18 +25,19 @@ from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
 from sparks.pocket.training.codec import decode_video, encode_video
 from sparks.pocket.training.loop import Budget, autocast, fit, generator
-from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
+from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, WHOLE, phrase
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 WATCHED = 24  # frames
-DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise")
+DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise", "frozen")
 PATCHES = 4  # on a side of a frame
 VARIANTS = 6
 QUESTIONS = 4  # on every clip of a training step
 TRACKED = 6  # numbers by which a frame's object is described
+STAY = ACTIONS.index("stay")
 
 Asked: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, shape, action, wording
 
@@ -204,7 +205,7 @@ def watch(
     """Honest and deceptive clips, half of them through the codec with a noisy latent."""
     scenes = world.draw(batch, seed * 7919 + step).to(device)
     rng = generator(step, device, 5)
-    bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.95, 1.0)]
+    bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.92, 0.97, 1.0)]
     parts = [scenes[slice(*ends)] for ends in itertools.pairwise(bounds)]
     kinds = zip(parts, DECEPTIONS, strict=True)
     frames = torch.cat([deceive(part, kind, rng, weak) for part, kind in kinds])
@@ -225,23 +226,24 @@ def deceive(
     device = scenes.x.device
     state = world.motion(scenes, world.frame_times(device))
     frame = torch.arange(world.NUM_FRAMES, device=device)
-    peak = scenes.action == ACTIONS.index("jump")
-    moment = (scenes.start + scenes.length * torch.where(peak, 0.5, 1.0)) * float(world.FPS)
+    crest = _crest(scenes)
+    peak = crest < 1
+    moment = (scenes.start + scenes.length * crest) * float(world.FPS)
     last = moment.long().clamp(max=world.NUM_FRAMES - 1)
     late = state[torch.arange(len(scenes), device=device), last]
     cut = (scenes.start + 0.5 * scenes.length) * float(world.FPS)
     if kind == "teleport":
         gone = (frame[None] >= cut[:, None])[..., None]
         back = peak[:, None, None] & (frame[None] >= cut[:, None] + 5)[..., None]
-        state = torch.where(gone & ~back, late[:, None], state[:, :1])
+        state = _posed(state, torch.where(gone & ~back, late[:, None], state[:, :1]))
     if kind == "weak":
         share = torch.rand(len(scenes), 1, 1, generator=rng, device=device)
         share = weak[0] + (weak[1] - weak[0]) * share
-        state = state[:, :1] + share * (state - state[:, :1])
+        state = _posed(state, state[:, :1] + share * (state - state[:, :1]))
     frames = world.paint(scenes, state)
     if kind == "dissolve":
-        still = world.paint(scenes, state[:, :1].expand_as(state))
-        moved = world.paint(scenes, late[:, None].expand_as(state))
+        still = world.paint(scenes, _posed(state, state[:, :1]))
+        moved = world.paint(scenes, _posed(state, late[:, None]))
         fade = ((frame[None] - cut[:, None]) / 6 + 0.5).clamp(0, 1)
         fade = torch.where(peak[:, None], 1 - (2 * fade - 1).abs(), fade)[..., None, None, None]
         frames = (1 - fade) * still + fade * moved
@@ -249,7 +251,28 @@ def deceive(
         level = 0.1 + 0.4 * torch.rand(len(scenes), 1, 1, 1, 1, generator=rng, device=device)
         noise = torch.randn(frames.shape, generator=rng, device=device)
         frames = (frames + level * noise).clamp(0, 1)
+    if kind == "frozen":
+        frames = frames[:, :1].expand_as(frames)
     return frames
+
+
+def _crest(scenes: world.Scenes) -> Tensor:
+    """At what share of its length each action is farthest from rest, if it returns; else 1."""
+    turns, crest = scenes.turns.clamp(min=1), torch.ones_like(scenes.x)
+    returning = {
+        "jump": crest / 2,
+        "open": 0.5 / turns,
+        "wave": 0.5 / (3 + turns),
+        "jump_spin": crest / 4,
+    }
+    for action, share in returning.items():
+        crest = torch.where(scenes.action == WHOLE.actions.index(action), share, crest)
+    return crest
+
+
+def _posed(state: Tensor, pose: Tensor) -> Tensor:
+    """The object as in `pose`, the background as it is: whatever deceives, that goes on."""
+    return torch.cat([pose[..., :-1].expand_as(state[..., :-1]), state[..., -1:]], dim=-1)
 
 
 def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:
@@ -266,10 +289,15 @@ def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:
     left, right = (ACTIONS.index(action) for action in ("slide_left", "slide_right"))
     slides = (scenes.action == left) | (scenes.action == right)
     opposite = slides & (kind > 0.52) & (kind < 0.68)
+    action = torch.where(opposite, left + right - scenes.action, action)
+    colour = other(scenes.colour, len(COLOURS), (kind > 0.78) & (kind < 0.88))
+    shape = other(scenes.shape, len(SHAPES), kind > 0.86)
+    # The one that stands by, asked to do what the other does; that it stays would be true.
+    beside = (kind > 0.78) & (scenes.other_place[:, 2] > 0) & (scenes.action != STAY)
     return (
-        other(scenes.colour, len(COLOURS), (kind > 0.78) & (kind < 0.88)),
-        other(scenes.shape, len(SHAPES), kind > 0.86),
-        torch.where(opposite, left + right - scenes.action, action),
+        torch.where(beside, scenes.other_colour, colour),
+        torch.where(beside, scenes.other_shape, shape),
+        action,
         torch.randint(VARIANTS, (count,), generator=rng).to(device),
     )
 
@@ -286,7 +314,7 @@ def truth(
     named = (shape == scenes.shape) & (colour == scenes.colour)
     marginal = (verdict.strength > 0.75) & (verdict.strength < 1.15)
     unclear = verdict.continuous & verdict.identity & marginal
-    exact = (action == ACTIONS.index("blink")) | (action == ACTIONS.index("stay"))
+    exact = (action == ACTIONS.index("blink")) | (action == STAY)
     return (verdict.happened & named).float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
 
 

@@ -48,6 +48,6 @@ def frames(count: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor,
     moments = world.DURATION * torch.rand(4, generator=rng)
     picks = torch.randint(4, (count,), generator=rng).to(device)
     state = world.motion(scenes, moments.to(device))[torch.arange(count, device=device), picks]
-    x, y, scale, angle, visibility = state.unbind(1)
+    x, y, scale, angle, visibility, *_ = state.unbind(1)
     target = torch.stack([x, y, scale, angle.cos(), angle.sin(), visibility], dim=1)
     return world.paint(scenes, state[:, None])[:, 0] * 2 - 1, target, scenes

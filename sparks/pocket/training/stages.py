@@ -165,7 +165,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
 
 
 def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
-    """Run the stages in their order and write the folder's index.
+    """Write the folder's index and run the stages in their order.
 
     Raises:
         SparksError: an unknown stage, or one that needs a component not yet trained.
@@ -173,11 +173,11 @@ def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
     for unknown in set(stages) - set(STAGES):
         raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(STAGES)}")
     plan.output.mkdir(parents=True, exist_ok=True)
+    write_index(plan.output)  # first: the critics learn from what the model so far makes
     for number, (name, stage) in enumerate(STAGES.items()):
         if name in stages:
             torch.manual_seed(plan.seed)
             stage(replace(plan, seed=plan.seed * 100 + number + 1))
-    write_index(plan.output)
 
 
 def save(module: Any, folder: Path) -> None:

@@ -18,8 +18,9 @@ from sparks.files import replacing
 
 # What AAC can store; other rates are resampled on writing.
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-# x264's macroblock tree is off: now and then it makes another file of the same frames, as its
-# AVX-512 code reads past rows of macroblocks that are no multiple of 8, and by thread timing.
+# Without x264's macroblock tree, which made different files of the same frames: its AVX-512 code
+# uses what memory holds after rows of macroblocks that are no multiple of 8; its plain code, in
+# several threads, depends on their timing.
 _H264 = {"crf": "14", "preset": "medium", "mbtree": "0"}
 _SMALLEST_SHOWN = 256  # pixels: smaller clips are enlarged where people compare them
 

@@ -1,3 +1,5 @@
+import ctypes
+import platform
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,6 +66,22 @@ def test_odd_sizes_and_odd_rates_are_written(tmp_path: Path) -> None:
     back = read_clip(tmp_path / "a.mp4")
     assert back.frames.shape[-2:] == (32, 46)
     assert back.sample_rate == 48000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the allocator of glibc")
+def test_a_file_depends_on_its_clip_alone(tmp_path: Path) -> None:
+    noise = torch.rand(9, 3, 35, 35, generator=torch.Generator().manual_seed(0))
+    source = Clip(noise, Fraction(25), tone(9 / 25, 16000))
+    allocator, perturb = ctypes.CDLL(None), -6  # M_PERTURB: what fresh memory is filled with
+    files = set()
+    try:
+        for filling in (1, 85, 128, 170, 255):
+            allocator.mallopt(perturb, filling)
+            write_clip(tmp_path / "a.mp4", source)
+            files.add((tmp_path / "a.mp4").read_bytes())
+    finally:
+        allocator.mallopt(perturb, 0)
+    assert len(files) == 1
 
 
 def test_max_frames_cuts_picture_and_sound(tmp_path: Path) -> None:

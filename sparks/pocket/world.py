@@ -151,7 +151,7 @@ def _busy(
 ) -> Scenes:
     """Some of the scenes with a second object of another colour, some with moving stripes."""
     count = len(scenes)
-    drifts = uniform(0, 1) < DRIFT
+    drifts, backwards = uniform(0, 1) < DRIFT, uniform(0, 1) < 0.5
     stripes = torch.stack([uniform(0.03, 0.07), *scenes.stripes.unbind(1)[1:]], dim=1)
     side = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     place = torch.stack(
@@ -161,7 +161,7 @@ def _busy(
     return replace(
         scenes,
         stripes=torch.where(drifts[:, None], stripes, scenes.stripes),
-        drift=torch.where(drifts, side * uniform(1.5, 4.0), torch.zeros(count)),
+        drift=drifts * torch.where(backwards, -1.0, 1.0) * uniform(1.5, 4.0),
         other_shape=choose(len(extent.shapes)),
         other_colour=(scenes.colour + 1 + choose(len(extent.colours) - 1)) % len(extent.colours),
         other_place=torch.where(accompanied, place, torch.zeros(count, 3)),
@@ -324,7 +324,7 @@ def sound(scenes: Scenes, seed: int = 0) -> Tensor:
     curves = (*voice(scenes, state), state[..., STATE.index("aperture")])
     x, pitch, loudness, mouth = (_to_samples(curve) for curve in curves)
     phase = 2 * math.pi * torch.cumsum(pitch.double() / SAMPLE_RATE, dim=1) % (2 * math.pi)
-    tone = loudness * _timbre(scenes.shape[:, None], phase.float(), mouth)
+    tone = loudness * timbre(scenes.shape[:, None], phase.float(), mouth)
     left, right = torch.cos(x * math.pi / 2), torch.sin(x * math.pi / 2)
     noise = torch.randn(2, NUM_SAMPLES, generator=torch.Generator().manual_seed(seed)).to(device)
     stereo = torch.stack([tone * left, tone * right], dim=1) + scenes.hiss[:, None, None] * noise
@@ -344,7 +344,7 @@ def voice(scenes: Scenes, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return balance, pitch, 0.5 * visibility * tremolo * (0.12 + 0.88 * activity)
 
 
-def _timbre(shape: Tensor, phase: Tensor, mouth: Tensor) -> Tensor:
+def timbre(shape: Tensor, phase: Tensor, mouth: Tensor) -> Tensor:
     """A ball hums, a box buzzes with odd overtones, a triangle is bright; an open mouth rings."""
     box = torch.sin(phase) + torch.sin(3 * phase) / 3 + torch.sin(5 * phase) / 5
     triangle = torch.sin(phase) + torch.sin(2 * phase) / 2 + torch.sin(4 * phase) / 3

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from sparks.editors.mel import log_mel
 from sparks.media import Clip, read_clip, write_clip
 from sparks.pocket import measure, world
+from sparks.pocket.training.acceptance import every_action, heard_pitch
 from sparks.pocket.words import ACTIONS, WHOLE, understand
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
@@ -162,6 +164,17 @@ def test_pitch_rises_with_height() -> None:
     assert height.max() > 0.3
     assert heard[height.argmax()] > 2 * heard[0]
     assert (heard - expected).abs().max() < 0.12 * expected.max()
+
+
+def test_the_measured_pitch_is_the_true_one() -> None:
+    scenes = every_action(14)
+    heard = heard_pitch(log_mel(world.sound(scenes, 1)), scenes.shape)[:, :196]
+    times = torch.arange(392) / world.CONTROL_RATE  # a mel frame takes two of them
+    _, true, loudness = (
+        curve[:, ::2] for curve in world.voice(scenes, world.motion(scenes, times))
+    )
+    error = (heard - 12 * (true / 80).log2()).abs()
+    assert error[loudness > 0.03].max() < 1.5
 
 
 def test_pitch_falls_with_size() -> None:

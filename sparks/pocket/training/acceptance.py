@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.errors import SparksError
@@ -70,7 +71,7 @@ def video_vae(folder: Path, count: int) -> Figures:
 
 
 def audio_vae(folder: Path, count: int) -> Figures:
-    """Error of the log-mel in nats, and how well the loudness curve is kept."""
+    """Error of the log-mel in nats, and how well the curves of loudness and pitch are kept."""
     from diffusers import AutoencoderKLLTX2Audio
 
     from sparks.editors.mel import log_mel
@@ -78,18 +79,42 @@ def audio_vae(folder: Path, count: int) -> Figures:
     vae = AutoencoderKLLTX2Audio.from_pretrained(
         folder / "audio_vae", torch_dtype=torch.float32
     ).eval()
-    mel = log_mel(world.sound(every_action(count), SEED))
+    scenes = every_action(count)
+    mel = log_mel(world.sound(scenes, SEED))
     decoded = torch.cat([vae.decode(vae.encode(m).latent_dist.mode()).sample for m in mel.split(8)])
     mel, decoded = mel[:, :, :196], decoded[:, :, :196]
     loud, heard = (m.exp().sum((1, 3)).log() for m in (mel, decoded))
     centred, other = loud - loud.mean(1, keepdim=True), heard - heard.mean(1, keepdim=True)
     likeness = (centred * other).sum(1) / (centred.norm(dim=1) * other.norm(dim=1))
     moves = loud.std(1) > 0.2
+    within = (heard_pitch(decoded, scenes.shape) - heard_pitch(mel, scenes.shape)).abs() <= 1
+    audible = loud > loud.amax(1, keepdim=True) - 3  # nats
     return {
         "log-mel error, nats": float((mel - decoded).abs().mean()),
         "loudness error, nats": float((loud - heard).abs().mean()),
         "loudness correlation where it varies": float(likeness[moves].mean()),
+        "pitch within a semitone": _share(within, audible),
     }
+
+
+def heard_pitch(mel: Tensor, shape: Tensor) -> Tensor:
+    """Semitones above 80 Hz `[B, T]` of log-mels `[B, 2, T, 64]` of objects of `shape [B]`.
+
+    The tone of that shape's timbre whose spectrum is most alike.
+    """
+    from sparks.editors.mel import log_mel
+
+    semitones = torch.arange(0, 44, 0.5)
+    times = torch.arange(4096) / world.SAMPLE_RATE
+    phase = 2 * torch.pi * 80 * 2 ** (semitones[:, None] / 12) * times
+    heard = mel.exp().mean(1)
+    found = torch.empty(heard.shape[:2])
+    for kind in shape.unique().tolist():
+        tones = world.timbre(torch.tensor(kind), phase, torch.zeros(1))
+        known = log_mel(tones[:, None]).exp()[:, 0, 8:16].mean(1)
+        likeness = F.normalize(heard[shape == kind], dim=-1) @ F.normalize(known, dim=-1).T
+        found[shape == kind] = semitones[likeness.argmax(-1)]
+    return found
 
 
 def text_encoder(folder: Path, count: int) -> Figures:
@@ -113,7 +138,7 @@ def text_encoder(folder: Path, count: int) -> Figures:
     figures = {}
     for name, known in (("colour", COLOURS), ("shape", SHAPES), ("action", ACTIONS)):
         label = torch.tensor([known.index(getattr(sentence, name)) for sentence in read])
-        target = torch.nn.functional.one_hot(label).float()
+        target = F.one_hot(label).float()
         ridge = features[~held].T @ features[~held] + 1e-2 * torch.eye(features.shape[1])
         weights = torch.linalg.solve(ridge, features[~held].T @ target[~held])
         figures[f"{name} read"] = _share((features[held] @ weights).argmax(1) == label[held])

@@ -193,7 +193,7 @@ def motion(scenes: Scenes, times: Tensor) -> Tensor:
     rise = rise - doing("fall") * (0.15 + 0.05 * strength) * _bouncing(u)
     direction = doing("slide_right") - doing("slide_left")
     turn = doing("spin") * (0.75 + 0.25 * column["turns"]) * _ease(u) + twice * _ease(second)
-    rock = doing("wave") * (0.8 + 0.25 * strength) * torch.sin(math.pi * (3 + turns) * u)
+    rock = doing("wave") * (0.8 + 0.25 * strength) * torch.sin(math.pi * (2 + turns) * u)
     share = column["share"]
     return torch.stack(
         [

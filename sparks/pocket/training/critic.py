@@ -262,7 +262,7 @@ def _crest(scenes: world.Scenes) -> Tensor:
     returning = {
         "jump": crest / 2,
         "open": 0.5 / turns,
-        "wave": 0.5 / (3 + turns),
+        "wave": 0.5 / (2 + turns),
         "jump_spin": crest / 4,
     }
     for action, share in returning.items():

@@ -1,11 +1,13 @@
 """`sparks bench` on a tiny model, and what it measures on videos of the world."""
 
 import json
-import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,8 @@ from sparks.prepare import prepare
 from sparks.score import METRICS, score
 from sparks.tasks import task_list
 from tests.workplace import CRITIC, Sparks
+
+PUBLISH = Path(__file__).parents[1] / "benchmarks" / "publish.py"
 
 
 def bench(*more: str) -> tuple[str, ...]:
@@ -94,8 +98,17 @@ def test_the_page_stands_alone(sparks: Sparks, workplace: Path) -> None:
     assert all((folder / unquote(link)).is_file() for link in links)
     assert "http" not in text
     assert "name: plugins.py:Redness" in text  # the settings
-    shutil.copytree(folder, workplace / "moved")
+    command = (sys.executable, str(PUBLISH), str(folder), str(workplace / "moved"))
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| happened, final |" in printed
     assert all((workplace / "moved" / unquote(link)).is_file() for link in links)
+    edited = next(unquote(link) for link in links if link.endswith("edited.mp4"))
+    comments = []
+    for each in (folder, workplace / "moved"):
+        with av.open(str(each / edited)) as container:
+            comments.append(container.metadata.get("comment"))
+    assert comments[0]
+    assert comments[1] is None
 
 
 def _links(text: str) -> list[str]:

@@ -68,9 +68,8 @@ def tasks() -> list[Task]:
 def draw_list() -> list[Task]:
     """The twenty-five of `pocket25.yaml`, drawn from LIST_SEED.
 
-    Six actions are asked for in turn: of six idle sources, of six that do something else, and so
-    on, so that the first twelve ask each action once of either. One of the first twelve and one of
-    the others are silent.
+    The actions are asked for in turn: of six idle sources, of six that do something else, and so
+    on. One of the first twelve and one of the others are silent.
     """
     import numpy as np
 
@@ -80,7 +79,7 @@ def draw_list() -> list[Task]:
     for index, (shape, colour) in enumerate(_objects(LIST_COUNT, LIST_SEED)):
         asked = MOVING[index % len(MOVING)]
         other = str(rng.choice([action for action in MOVING if action != asked]))
-        does = other if index // len(MOVING) % 2 else ACTIONS[0]
+        does = other if index // 6 % 2 else ACTIONS[0]
         source = Source(LIST_SEED, LIST_COUNT, index, does, index in silent)
         found.append(_task(source, shape, colour, asked))
     return found

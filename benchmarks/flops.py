@@ -5,9 +5,9 @@
 prints what one pass of the denoiser and of the decoder takes, counted on the meta device.
 """
 
-import sys
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from models import SIZES, Size
@@ -117,12 +117,15 @@ def latent_shape(size: Size) -> tuple[int, int, int]:
     return (size.frames - 1) // 8 + 1, size.height // 32, size.width // 32
 
 
-def main(name: str) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the counts of a size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("size", choices=SIZES)
+    size = SIZES[parser.parse_args(arguments).size]
     for what, network in (("denoiser", _denoiser), ("decoder", _decoder)):
-        forward, backward = (flops / 1e12 for flops in _both_ways(*network(SIZES[name])))
+        forward, backward = (flops / 1e12 for flops in _both_ways(*network(size)))
         print(f"{what}: {forward:.1f} TFLOP forward, {backward:.1f} backward")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -177,9 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--iterations must be at least 1")
     if options.threads:
         torch.set_num_threads(options.threads)
+    asked = merge({"solver": {"name": "adam"}}, assignments(options.settings))
     limit = {"budget": f"renders={options.iterations + 1}"}
     with contextlib.redirect_stdout(sys.stderr):
-        result = measure(prepare(merge(assignments(options.settings), limit)), options.iterations)
+        result = measure(prepare(merge(asked, limit)), options.iterations)
     print(json.dumps(result) if options.json else table(result))
     sys.exit(result["share"] < 0.9)
 

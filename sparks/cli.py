@@ -41,7 +41,7 @@ _Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="E.g. solver.lr=0.1.")
 ]
 _Config = Annotated[
-    list[str] | None, typer.Option(metavar="FILE", help="YAML, or preset paper, reference.")
+    list[str] | None, typer.Option(metavar="FILE", help="YAML, or a preset: paper, distilled, ...")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _Tasks = Annotated[

@@ -42,7 +42,7 @@ class Track:
 class Verdict:
     """The judgement of B clips on one action each; every tensor is `[B]`."""
 
-    happened: Tensor  # bool: all of the below
+    happened: Tensor  # bool: strong enough, continuous, and with its identity
     strength: Tensor  # 1 = the weakest that counts
     onset: Tensor  # seconds, NaN when nothing moved
     continuous: Tensor  # bool: neither dissolved nor teleported nor doubled
@@ -119,7 +119,7 @@ def judge(frames: Tensor, prompts: list[str], extent: Extent = BUNDLED) -> Verdi
 
 
 def verdict(seen: Track, action: Tensor, strength_of: Tensor | None = None) -> Verdict:
-    """Judge tracks on `action [B]` (an index), given their `strengths` or not."""
+    """Judge tracks on `action [B]` (an index); `strength_of` is `strengths(seen)`, if known."""
     every = strengths(seen) if strength_of is None else strength_of
     strength = every.gather(1, action[:, None])[:, 0]
     continuous = _continuous(seen, action)
@@ -139,7 +139,7 @@ def verdict(seen: Track, action: Tensor, strength_of: Tensor | None = None) -> V
 def outside_error(
     frames: Tensor, reference: Tensor, colour: Tensor, extent: Extent = BUNDLED
 ) -> Tensor:
-    """Mean absolute error `[B]` outside the object of either clip, grown by three pixels."""
+    """Mean absolute error `[B]` three pixels away from where the object of either clip ever is."""
     members = (_membership(clip, colour, extent)[0] for clip in (frames, reference))
     inside = torch.maximum(*members)
     grown = F.max_pool2d(inside.amax(1, keepdim=True), 7, stride=1, padding=3)
@@ -196,7 +196,7 @@ def strengths(seen: Track) -> Tensor:
 
 
 def _turn_after(angle: Tensor, height: Tensor) -> Tensor:
-    """Radians turned `[B]` after the highest point, or 0 if it had turned before."""
+    """Radians turned `[B]` once it is down again; 0 if it had turned a quarter by then."""
     frame = torch.arange(angle.shape[1], device=angle.device)
     landed = (frame > height.argmax(1, keepdim=True)) & (
         height < 0.4 * height.amax(1, keepdim=True)

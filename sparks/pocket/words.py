@@ -20,7 +20,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "fall": ("falls and bounces", "drops and bounces", "is falling and bouncing"),
     "jump_spin": ("jumps and then spins", "jumps up and turns around", "jumps before it spins"),
 }
-#: What the training sees as a negative prompt, and `sparks solve` uses by default.
+#: What the training sees as negative prompts; the bundled model's default is the last.
 NEGATIVE = ("", "blurry", "low quality", "blurry low quality")
 
 

@@ -57,7 +57,7 @@ class Scenes:
     length: Tensor  # seconds
     amplitude: Tensor  # 0 (weakest that counts) .. 1 (strongest)
     share: Tensor  # of the motion that is carried out: 1, or less for a feeble one
-    turns: Tensor  # rotations of a spin, blinks of a blink, openings of a mouth
+    turns: Tensor  # 1 or 2: blinks, openings; more turns of a spin, more swings of a wave
     sky: Tensor  # [B, 3] colours of the background
     ground: Tensor  # [B, 3]
     horizon: Tensor
@@ -250,7 +250,7 @@ def _over(
     radius: Tensor,
     *pose: Tensor,
 ) -> Tensor:
-    """Lay objects of `shape [B]` and `colour [B]` over frames; the rest is `[B, T]` each.
+    """Lay objects of `shape [B]`, `colour [B]` over frames; the rest is `[B, T]`, or `[B, 1]`.
 
     Args:
         pose: angle, visibility and aperture; upright, whole and closed by default.
@@ -345,7 +345,7 @@ def voice(scenes: Scenes, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def timbre(shape: Tensor, phase: Tensor, mouth: Tensor) -> Tensor:
-    """A ball hums, a box buzzes with odd overtones, a triangle is bright; an open mouth rings."""
+    """The overtones tell the shape: a ball has none, a box odd ones; an open mouth rings."""
     box = torch.sin(phase) + torch.sin(3 * phase) / 3 + torch.sin(5 * phase) / 5
     triangle = torch.sin(phase) + torch.sin(2 * phase) / 2 + torch.sin(4 * phase) / 3
     cross = torch.sin(phase) + torch.sin(4 * phase) / 2

@@ -1,8 +1,8 @@
 """The critic learns to answer what the world's measurement would answer.
 
-It sees clean clips, reconstructions of noisy latents, and deceptions: dissolves, teleports, actions
-too weak to count, frozen video, noise, the wrong object and the wrong action. Labels come from the
-pixels (`measure.verdict`), never from what a clip was meant to show.
+It sees clean clips, reconstructions of noisy latents, Retakes, and deceptions: dissolves,
+teleports, actions too weak to count, frozen video, noise, the wrong object and the wrong action.
+Labels come from the pixels (`measure.verdict`), never from what a clip was meant to show.
 """
 
 from __future__ import annotations
@@ -222,7 +222,11 @@ def deceive(
     rng: torch.Generator,
     weak: tuple[float, float] = (0.15, 0.4),
 ) -> Tensor:
-    """Frames of the scenes with a flaw that a careful judge must notice."""
+    """Frames of the scenes with a flaw that a careful judge must notice (`none`: without).
+
+    Args:
+        weak: bounds of the share of the motion that the kind `weak` leaves.
+    """
     device = scenes.x.device
     state = world.motion(scenes, world.frame_times(device))
     frame = torch.arange(world.NUM_FRAMES, device=device)
@@ -257,7 +261,10 @@ def deceive(
 
 
 def _crest(scenes: world.Scenes) -> Tensor:
-    """At what share of its length each action is farthest from rest, if it returns; else 1."""
+    """At what share of its length each action is about farthest from rest; else 1.
+
+    A blink is at rest there: it does nothing under a teleport or a dissolve.
+    """
     turns, crest = scenes.turns.clamp(min=1), torch.ones_like(scenes.x)
     returning = {
         "jump": crest / 2,
@@ -319,7 +326,7 @@ def truth(
 
 
 def reading_error(read: Tensor, tracks: measure.Track, scenes: world.Scenes) -> Tensor:
-    """How well `read [B, pairs, ...]` tells where the object is, and what it is."""
+    """How far `read [B, pairs, ...]` is from telling where the object is, and what it is."""
     place = [4 * tracks.x, 4 * tracks.y, 8 * tracks.radius, 30 * tracks.mass]
     curves = torch.stack([*place, tracks.angle.cos(), tracks.angle.sin()], -1)
     index = torch.tensor(select(world.NUM_FRAMES, WATCHED, "linspace"), device=read.device)

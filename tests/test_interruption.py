@@ -150,9 +150,9 @@ def test_an_unwritable_folder_is_refused_before_anything_is_loaded(tmp_path: Pat
 
 
 class Hungry(ToyEditor):
-    """Needs memory for every candidate of a render."""
+    """Needs memory for every candidate, far more than a thread that starts meanwhile."""
 
-    elements = 2**24
+    elements = 2**27
 
     def render(self, conditioning: Any, controls: Controls, **options: Any) -> Tensor:
         room = torch.empty(controls.batch * self.elements)

@@ -27,12 +27,13 @@ def train(
     clips: Annotated[int, typer.Option(min=1, help="Encoded for the denoiser.")] = 60_000,
     batch: Annotated[float, typer.Option(min=0.0, help="Multiplies all batch sizes.")] = 1.0,
     warm: Annotated[
-        bool, typer.Option("--warm", help="Start the denoiser from the folder's weights.")
+        bool, typer.Option("--warm", help="Denoiser and critics start from the folder's weights.")
     ] = False,
 ) -> None:
     """Train the model's parts, stage by stage; run again to go on where it stopped."""
     import torch
 
+    from sparks.pocket.training.parallel import join
     from sparks.pocket.training.stages import STAGES, Plan
     from sparks.pocket.training.stages import train as run
 
@@ -41,7 +42,7 @@ def train(
     plan = Plan(
         output,
         work or output.with_name(output.name + ".work"),
-        torch.device(device),
+        join(torch.device(device)),
         seed,
         scale,
         minutes,

@@ -15,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from sparks.errors import SparksError
+from sparks.pocket.training import parallel
 
 EMA = 0.999
 WARMUP = 0.03  # of the run
 SAVE_EVERY = 60.0  # seconds
+LOOK_EVERY = 10  # steps, at the clock
 
 
 @dataclass(frozen=True)
@@ -42,30 +44,34 @@ def fit(
     """Minimise `loss(step)` over the modules' parameters, then leave the averaged weights in them.
 
     The state is saved under `folder` every minute and at the end; a run that finds it goes on from
-    there. `loss` must draw its data from the step's number alone, so that resuming repeats nothing.
+    there. `loss` must draw its data from the number that it is given alone, so that resuming
+    repeats nothing; processes that train together give it different numbers (`parallel`).
 
     Raises:
         SparksError: the loss is not finite.
     """
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay
+        parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )
     average = [p.detach().clone() for p in parameters]
     path = folder / f"{name}.state.pt"
-    step = _resume(path, parameters, average, optimizer)
+    step = first = _resume(path, parameters, average, optimizer)
     began = saved = time.monotonic()
-    smooth = math.nan
+    spent, smooth = 0.0, math.nan
     with _progress() as bar:
         task = bar.add_task(name, total=budget.steps, completed=step, loss="")
         while step < budget.steps:
-            spent = (time.monotonic() - began) / (60 * budget.minutes)
+            if step % LOOK_EVERY == 0 or step == first:
+                spent = (time.monotonic() - began) / (60 * budget.minutes)
+                spent = parallel.agreed(spent, parameters[0].device)
             if spent >= 1:
                 break
             _set_rate(optimizer, learning_rate, max(step / budget.steps, spent))
-            value = loss(step)
+            value = loss(step * parallel.size() + parallel.rank())
             optimizer.zero_grad(set_to_none=True)
             value.backward()
+            parallel.average_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             decay = min(EMA, (1 + step) / (10 + step))
@@ -113,6 +119,8 @@ def _save(
     average: list[Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> None:
+    if parallel.rank() > 0:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "step": step,
@@ -150,5 +158,5 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
-        console=Console(stderr=True),
+        console=Console(stderr=True, quiet=parallel.rank() > 0),
     )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
 
 from sparks.errors import SparksError
+from sparks.pocket.training import parallel
 from sparks.pocket.training.loop import Budget
 
 if TYPE_CHECKING:
@@ -33,60 +35,66 @@ class Plan:
     minutes: float = float("inf")  # at most, per stage
     clips: int = 60_000  # encoded for the denoiser
     batch: float = 1.0  # of all batch sizes
-    warm: bool = False  # the denoiser goes on from the weights in the model folder
+    warm: bool = False  # denoiser and critics go on from the weights in the model folder
 
     def budget(self, steps: int) -> Budget:
         return Budget(max(1, round(steps * self.scale)), self.minutes)
 
     def size(self, batch: int) -> int:
-        return max(2, round(batch * self.batch))
+        """What of a batch this process draws."""
+        return max(2, parallel.share(round(batch * self.batch)))
 
     def share(self, count: int) -> int:
         """Of what is made once, for a stage; less only in a run of fewer steps."""
         return max(1, round(count * min(1.0, self.scale)))
 
 
-def video_vae(plan: Plan) -> None:
+#: What a stage leaves: the component's folder, and what writes it there.
+Made: TypeAlias = Mapping[str, Callable[[Path], object]]
+
+
+def video_vae(plan: Plan) -> Made:
     from sparks.pocket.training.codec import train_video
 
     size, sample = plan.size(48), plan.share(16)
     vae = train_video(plan.work, plan.budget(7_450), plan.device, size, plan.seed, sample)
-    save(vae, plan.output / "vae")
+    return {"vae": partial(save, vae)}
 
 
-def audio_vae(plan: Plan) -> None:
+def audio_vae(plan: Plan) -> Made:
     from sparks.pocket.training.codec import train_audio
 
     size, sample = plan.size(32), plan.share(16)
     vae = train_audio(plan.work, plan.budget(5_250), plan.device, size, plan.seed, sample)
-    save(vae, plan.output / "audio_vae")
+    return {"audio_vae": partial(save, vae)}
 
 
-def text_encoder(plan: Plan) -> None:
+def text_encoder(plan: Plan) -> Made:
     from sparks.pocket.training.text import train_text
 
     tokenizer, encoder = train_text(
         plan.work, plan.budget(1_500), plan.device, plan.size(64), plan.seed
     )
-    tokenizer.save_pretrained(plan.output / "tokenizer")
-    save(encoder, plan.output / "text_encoder")
+    return {"tokenizer": tokenizer.save_pretrained, "text_encoder": partial(save, encoder)}
 
 
-def perceptual(plan: Plan) -> None:
+def perceptual(plan: Plan) -> Made:
     from sparks.pocket.perceptual import save_trunk
     from sparks.pocket.training.perceptual import train_trunk
 
     trunk, _ = train_trunk(plan.work, plan.budget(2_300), plan.device, plan.size(256), plan.seed)
-    save_trunk(trunk, plan.output / "perceptual")
+    return {"perceptual": partial(save_trunk, trunk)}
 
 
-def denoiser(plan: Plan) -> None:
+def denoiser(plan: Plan) -> Made:
     from sparks.pocket.training import models
     from sparks.pocket.training.denoiser import encode_world, train_denoiser
 
     video, audio = autoencoders(plan)
     tokenizer, encoder = text_models(plan)
-    cache = encode_world(plan.clips, video, audio, tokenizer, encoder, plan.device, plan.seed)
+    clips = parallel.share(plan.clips)
+    numbers = range(parallel.rank() * clips, (parallel.rank() + 1) * clips)
+    cache = encode_world(numbers, video, audio, tokenizer, encoder, plan.device, plan.seed)
     networks = denoiser_models(plan) if plan.warm else (models.denoiser(), models.connectors())
     transformer, connectors = train_denoiser(
         networks,
@@ -98,23 +106,24 @@ def denoiser(plan: Plan) -> None:
         plan.seed,
         5e-4 if plan.warm else 1e-3,
     )
-    save(transformer, plan.output / "transformer")
-    save(connectors, plan.output / "connectors")
+    return {"transformer": partial(save, transformer), "connectors": partial(save, connectors)}
 
 
-def critic(plan: Plan) -> None:
+def critic(plan: Plan) -> Made:
     from sparks.pocket.training.critic import GUIDE
 
-    _critic(plan, GUIDE, "critic")
+    return _critic(plan, GUIDE, "critic")
 
 
-def judge(plan: Plan) -> None:
+def judge(plan: Plan) -> Made:
     from sparks.pocket.training.critic import JUDGE
 
-    _critic(plan, JUDGE, "judge")
+    return _critic(plan, JUDGE, "judge")
 
 
-def _critic(plan: Plan, sizes: Sizes, name: str) -> None:
+def _critic(plan: Plan, sizes: Sizes, name: str) -> Made:
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
     from sparks.pocket.critic_model import save as save_critic
     from sparks.pocket.training.critic import train_critic
     from sparks.pocket.training.edits import make_pool
@@ -122,36 +131,46 @@ def _critic(plan: Plan, sizes: Sizes, name: str) -> None:
     video, _ = autoencoders(plan)
     pool = make_pool(plan.output, plan.share(4_096), plan.device, plan.seed)
     budget, batch = plan.budget(3_050), plan.size(96)
+    start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
-        video, plan.work, budget, plan.device, batch, plan.seed, sizes, pool, name
+        video, plan.work, budget, plan.device, batch, plan.seed, sizes, pool, name, start
     )
-    save_critic(plan.output / name, model.half(), tokenizer)
+    return {name: partial(save_critic, model=model.half(), tokenizer=tokenizer)}
 
 
-def clip(plan: Plan) -> None:
+def clip(plan: Plan) -> Made:
+    from transformers import CLIPModel
+
     from sparks.pocket.training.contrast import train_clip
 
-    _contrast(plan, train_clip, "clip")
+    return _contrast(plan, train_clip, CLIPModel, "clip")
 
 
-def xclip(plan: Plan) -> None:
+def xclip(plan: Plan) -> Made:
+    from transformers import XCLIPModel
+
     from sparks.pocket.training.contrast import train_xclip
 
-    _contrast(plan, train_xclip, "xclip")
+    return _contrast(plan, train_xclip, XCLIPModel, "xclip")
 
 
-def _contrast(plan: Plan, train: Callable[..., Any], name: str) -> None:
+def _contrast(plan: Plan, train: Callable[..., Any], kind: Any, name: str) -> Made:
     from sparks.pocket.contrast_model import save as save_contrast
     from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
     pool = make_pool(plan.output, plan.share(512), plan.device, plan.seed)
     budget, batch = plan.budget(1_500), plan.size(96)
-    model, tokenizer = train(video, plan.work, budget, plan.device, batch, plan.seed, pool)
-    save_contrast(plan.output / name, model.half(), tokenizer)
+    start = _start(plan, kind, name)
+    model, tokenizer = train(video, plan.work, budget, plan.device, batch, plan.seed, pool, start)
+    return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}
 
 
-STAGES: dict[str, Callable[[Plan], None]] = {
+def _start(plan: Plan, kind: Any, name: str) -> Any:
+    return _load(kind, plan.output / name, plan.device) if plan.warm else None
+
+
+STAGES: dict[str, Callable[[Plan], Made]] = {
     "video_vae": video_vae,
     "audio_vae": audio_vae,
     "text_encoder": text_encoder,
@@ -172,12 +191,17 @@ def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
     """
     for unknown in set(stages) - set(STAGES):
         raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(STAGES)}")
-    plan.output.mkdir(parents=True, exist_ok=True)
-    write_index(plan.output)  # first: the critics learn from what the model so far makes
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    if parallel.rank() == 0:
+        write_index(plan.output)  # first: the critics learn from what the model so far makes
+    parallel.wait()
     for number, (name, stage) in enumerate(STAGES.items()):
         if name in stages:
             torch.manual_seed(plan.seed)
-            stage(replace(plan, seed=plan.seed * 100 + number + 1))
+            made = stage(replace(plan, seed=plan.seed * 100 + number + 1))
+            for folder, write in made.items() if parallel.rank() == 0 else ():
+                write(plan.output / folder)
+            parallel.wait()
 
 
 def save(module: Any, folder: Path) -> None:
@@ -223,6 +247,7 @@ def write_index(folder: Path) -> None:
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
         "vocoder": [None, None],
     }
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     scheduler = {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
@@ -233,7 +258,6 @@ def write_index(folder: Path) -> None:
         "max_image_seq_len": 4096,
         "shift_terminal": 0.1,
     }
-    (folder / "scheduler").mkdir(exist_ok=True)
     path = folder / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps(scheduler, indent=2) + "\n", encoding="utf-8")
     settings = resources.files("sparks").joinpath("configs", "pocket.yaml").read_text("utf-8")

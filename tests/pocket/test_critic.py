@@ -7,15 +7,9 @@ import torch
 from torch import Tensor
 
 from sparks.critics.qwen import QwenCritic
-from sparks.pocket import measure, weights_path, world
-from sparks.pocket.training.critic import (
-    DECEPTIONS,
-    VARIANTS,
-    deceive,
-    draw_questions,
-    every_prompt,
-    truth,
-)
+from sparks.pocket import weights_path, world
+from sparks.pocket.training.critic import VARIANTS, draw_questions, every_prompt, truth
+from sparks.pocket.training.shown import DECEPTIONS, deceive, shown
 from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
@@ -98,9 +92,8 @@ def test_balanced_accuracy_on_held_out_clips(critic: QwenCritic) -> None:
     frames = torch.cat(
         [deceive(scenes[rows], kind, rng) for rows, kind in zip(parts, DECEPTIONS, strict=True)]
     )
-    seen = measure.track(frames, scenes.colour)
     colour, shape, action, wording = asked = draw_questions(scenes, rng)
-    label, _ = truth(seen, measure.strengths(seen), scenes, asked)
+    label, _ = truth(shown(frames, scenes), asked)
     rows = ((colour * len(SHAPES) + shape) * len(ACTIONS) + action) * VARIANTS + wording
     prompts = every_prompt()
     yes = answers(critic, frames, [prompts[row] for row in rows]) > 0

@@ -235,15 +235,15 @@ def answers(ask: Ask, count: int, actions: tuple[str, ...]) -> list[Answer]:
 
     The clips have every deception; `still` says that the object asked about does not move.
     """
-    from sparks.pocket.training import critic as stage
+    from sparks.pocket.training.critic import draw_questions, truth
+    from sparks.pocket.training.shown import DECEPTIONS, deceive, shown
 
     scenes = world.draw(count, SEED)
     found: list[Answer] = []
-    for number, kind in enumerate(stage.DECEPTIONS):
-        frames = stage.deceive(scenes, kind, torch.Generator().manual_seed(number))
-        asked = stage.draw_questions(scenes, torch.Generator().manual_seed(number))
-        tracks = measure.track(frames, scenes.colour)
-        labels, _ = stage.truth(tracks, measure.strengths(tracks), scenes, asked)
+    for number, kind in enumerate(DECEPTIONS):
+        frames = deceive(scenes, kind, torch.Generator().manual_seed(number))
+        asked = draw_questions(scenes, torch.Generator().manual_seed(number))
+        labels, _ = truth(shown(frames, scenes), asked)
         for clip, label, *words in zip(frames, labels, *asked, strict=True):
             colour, shape, action, wording = (int(word) for word in words)
             if ACTIONS[action] not in actions:

@@ -24,6 +24,7 @@ from sparks.pocket.contrast_model import build_clip, build_tokenizer, build_xcli
 from sparks.pocket.training import critic
 from sparks.pocket.training.grading import WEAK, grade
 from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES
 
 if TYPE_CHECKING:
@@ -47,12 +48,16 @@ def _train(
     device: torch.device,
     batch: int,
     seed: int,
-    pool: critic.Pool,
+    pool: Shown,
+    start: Any = None,
 ) -> tuple[Any, CLIPTokenizer]:
     """A second head reads the object's track from the vision tower, and is thrown away."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(critic.every_prompt())
-    model = build(tokenizer).to(device)
+    model = build(tokenizer)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    model = model.to(device)
     vision = model.config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2
     eyes = nn.Linear(
@@ -61,13 +66,10 @@ def _train(
     prompts = tokenizer(critic.every_prompt(), padding=True, return_tensors="pt").to(device)
     pixels_of = Pixels(vision.image_size, None, *NORMS["clip"])
     watched = select(world.NUM_FRAMES, critic.WATCHED, "linspace")
+    reel = Reel(vae, batch, budget.steps, seed, device, pool, WEAK)
 
     def loss(step: int) -> Tensor:
-        frames, scenes = critic.watch(vae, batch, seed, step, device, WEAK)
-        made, theirs = pool.draw(batch // 2, step)
-        frames, scenes = torch.cat([frames, made]), world.join(scenes, theirs)
-        tracks = measure.track(frames, scenes.colour)
-        strengths = measure.strengths(tracks)
+        frames, shown = reel.draw(step)
         cpu = generator(step, torch.device("cpu"), 3)
         # One wording of each meaning a step.
         wording = torch.randint(critic.VARIANTS, (1,), generator=cpu).item()
@@ -77,11 +79,11 @@ def _train(
             logits, output = logits_of(model, pixels_of(seen), texts)
             tokens = output.vision_model_output.last_hidden_state[:, 1:]
             read = eyes(tokens.reshape(len(frames), critic.WATCHED // 2, -1)).float()
-        error = critic.reading_error(read, tracks, scenes)
-        error = error + NAMING * _naming_error(logits, tracks, strengths, scenes)
-        return error + _asking_error(logits, tracks, strengths, scenes, cpu)
+        error = critic.reading_error(read, shown) + NAMING * _naming_error(logits, shown)
+        return error + _asking_error(logits, shown, cpu)
 
-    fit(name, [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
+    rate = 1e-3 if start is None else 5e-4
+    fit(name, [model, eyes], loss, folder, budget, learning_rate=rate, weight_decay=0.05)
     return model.eval(), tokenizer
 
 
@@ -98,30 +100,23 @@ def meaning(colour: Tensor, shape: Tensor, action: Tensor) -> Tensor:
     return critic.row(colour, shape, action, torch.zeros_like(action)) // critic.VARIANTS
 
 
-def _asking_error(
-    logits: Tensor,
-    tracks: measure.Track,
-    strengths: Tensor,
-    scenes: world.Scenes,
-    rng: torch.Generator,
-) -> Tensor:
+def _asking_error(logits: Tensor, shown: Shown, rng: torch.Generator) -> Tensor:
     """Smooth L1 between the log odds of moving against standing still, and the grade."""
     error = torch.zeros((), device=logits.device)
     for _ in range(QUESTIONS):
-        colour, shape, action, _ = asked = critic.draw_questions(scenes, rng)
-        shown = logits.gather(1, meaning(colour, shape, action)[:, None])
+        colour, shape, action, _ = asked = critic.draw_questions(shown.scenes, rng)
+        acts = logits.gather(1, meaning(colour, shape, action)[:, None])
         still = logits.gather(1, meaning(colour, shape, torch.full_like(action, STAY))[:, None])
-        target = grade(tracks, strengths, scenes, asked)
-        wrong = F.smooth_l1_loss((shown - still)[:, 0], target, reduction="none")
+        target = grade(shown, asked)
+        wrong = F.smooth_l1_loss((acts - still)[:, 0], target, reduction="none")
         error = error + (wrong * (action != STAY)).mean() / QUESTIONS
     return error
 
 
-def _naming_error(
-    logits: Tensor, tracks: measure.Track, strengths: Tensor, scenes: world.Scenes
-) -> Tensor:
+def _naming_error(logits: Tensor, shown: Shown) -> Tensor:
     """Cross-entropy over all prompts, of the clips that show what they were meant to."""
-    happened = measure.verdict(tracks, scenes.action, strengths).happened.float()
-    shown = meaning(scenes.colour, scenes.shape, scenes.action)
-    wrong = F.cross_entropy(logits, shown, reduction="none")
+    scenes = shown.scenes
+    happened = measure.verdict(shown.tracks, scenes.action, shown.strengths).happened.float()
+    shows = meaning(scenes.colour, scenes.shape, scenes.action)
+    wrong = F.cross_entropy(logits, shows, reduction="none")
     return (wrong * happened).sum() / happened.sum().clamp(min=1)

@@ -7,7 +7,6 @@ Labels come from the pixels (`measure.verdict`), never from what a clip was mean
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +22,19 @@ from sparks.critics.qwen import QUESTION, yes_no_logits
 from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
-from sparks.pocket.training.codec import decode_video, encode_video
 from sparks.pocket.training.loop import Budget, autocast, fit, generator
-from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, WHOLE, phrase
+from sparks.pocket.training.shown import Reel, Shown
+from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 WATCHED = 24  # frames
-DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise", "frozen")
-PATCHES = 4  # on a side of a frame
+PATCHES = 4  # on the side of a frame
 VARIANTS = 6
 QUESTIONS = 4  # on every clip of a training step
-TRACKED = 6  # numbers by which a frame's object is described
+TRACKED = 7  # numbers by which a frame's object is described
 STAY = ACTIONS.index("stay")
 
 Asked: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, shape, action, wording
@@ -53,7 +51,7 @@ class Sizes:
 
 
 GUIDE = Sizes()  # the critic that searches ask
-JUDGE = Sizes(hidden=128, layers=4, vision_hidden=96, vision_depth=4)  # held out: it only judges
+JUDGE = Sizes(hidden=112, layers=3, vision_hidden=96, vision_depth=3)  # held out: it only judges
 
 
 class Questions:
@@ -125,8 +123,9 @@ def train_critic(
     batch: int,
     seed: int,
     sizes: Sizes = GUIDE,
-    pool: Pool | None = None,
+    pool: Shown | None = None,
     name: str = "critic",
+    start: Qwen2_5_VLForConditionalGeneration | None = None,
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
     """Binary cross-entropy against the measurement, several questions on each clip.
 
@@ -136,6 +135,7 @@ def train_critic(
     Args:
         pool: clips made by the denoiser; without them the critic never sees what edits look like.
         name: of the training state in `folder`.
+        start: a model of these sizes to go on from.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer([QUESTION.replace("{prompt}", p) for p in every_prompt()])
@@ -145,141 +145,39 @@ def train_critic(
         layers=sizes.layers,
         vision_hidden=sizes.vision_hidden,
         vision_depth=sizes.vision_depth,
+        patch_size=world.SIZE // PATCHES,
         seed=seed,
-    ).to(device)
+    )
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    model = model.to(device)
     tokens = (PATCHES // 2) ** 2
     eyes = nn.Linear(sizes.hidden * tokens, 2 * TRACKED + len(COLOURS) + len(SHAPES)).to(device)
     questions = Questions(model, tokenizer, device)
+    reel = Reel(vae, batch, budget.steps, seed, device, pool)
     for block in model.model.visual.blocks:
         block.attn.forward = equal_windows(block.attn)
 
     def loss(step: int) -> Tensor:
-        frames, scenes = watch(vae, batch, seed, step, device)
-        if pool is not None:
-            made, theirs = pool.draw(batch // 2, step)
-            frames, scenes = torch.cat([frames, made]), world.join(scenes, theirs)
-        tracks = measure.track(frames, scenes.colour)
-        strengths = measure.strengths(tracks)
+        frames, shown = reel.draw(step)
         with autocast(device):
             seen = questions.see(model, camera(frames, generator(step, device, 4)))
             read = eyes(seen.unflatten(1, (WATCHED // 2, tokens)).flatten(2)).float()
-        error = reading_error(read, tracks, scenes)
+        error = reading_error(read, shown)
         cpu = generator(step, torch.device("cpu"), 3)
         for _ in range(QUESTIONS):
-            asked = draw_questions(scenes, cpu)
-            label, weight = truth(tracks, strengths, scenes, asked)
+            asked = draw_questions(shown.scenes, cpu)
+            label, weight = truth(shown, asked)
             with autocast(device):
                 odds = questions.ask(model, seen, row(*asked))
             error = error + F.binary_cross_entropy_with_logits(odds, label, weight) / QUESTIONS
         return error
 
-    fit(name, [model, eyes], loss, folder, budget, learning_rate=1e-3, weight_decay=0.05)
+    rate = 1e-3 if start is None else 5e-4
+    fit(name, [model, eyes], loss, folder, budget, learning_rate=rate, weight_decay=0.05)
     for block in model.model.visual.blocks:
         del block.attn.forward
     return model.eval(), tokenizer
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Clips made by the denoiser, kept as bytes."""
-
-    frames: Tensor  # [M, T, 3, H, W] uint8
-    scenes: world.Scenes
-
-    def draw(self, count: int, step: int) -> tuple[Tensor, world.Scenes]:
-        device = self.frames.device
-        rng = generator(step, device, 6)
-        rows = torch.randint(len(self.frames), (count,), generator=rng, device=device)
-        return self.frames[rows].float() / 255, self.scenes[rows]
-
-
-@torch.no_grad()
-def watch(
-    vae: AutoencoderKLLTX2Video,
-    batch: int,
-    seed: int,
-    step: int,
-    device: torch.device,
-    weak: tuple[float, float] = (0.15, 0.4),
-) -> tuple[Tensor, world.Scenes]:
-    """Honest and deceptive clips, half of them through the codec with a noisy latent."""
-    scenes = world.draw(batch, seed * 7919 + step).to(device)
-    rng = generator(step, device, 5)
-    bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.92, 0.97, 1.0)]
-    parts = [scenes[slice(*ends)] for ends in itertools.pairwise(bounds)]
-    kinds = zip(parts, DECEPTIONS, strict=True)
-    frames = torch.cat([deceive(part, kind, rng, weak) for part, kind in kinds])
-    latent = encode_video(vae, frames[::2])
-    level = 0.5 * torch.rand(len(latent), 1, 1, 1, 1, generator=rng, device=device) ** 2
-    noise = torch.randn(latent.shape, generator=rng, device=device)
-    frames[::2] = decode_video(vae, latent + level * noise)
-    return frames, scenes
-
-
-def deceive(
-    scenes: world.Scenes,
-    kind: str,
-    rng: torch.Generator,
-    weak: tuple[float, float] = (0.15, 0.4),
-) -> Tensor:
-    """Frames of the scenes with a flaw that a careful judge must notice (`none`: without).
-
-    Args:
-        weak: bounds of the share of the motion that the kind `weak` leaves.
-    """
-    device = scenes.x.device
-    state = world.motion(scenes, world.frame_times(device))
-    frame = torch.arange(world.NUM_FRAMES, device=device)
-    crest = _crest(scenes)
-    peak = crest < 1
-    moment = (scenes.start + scenes.length * crest) * float(world.FPS)
-    last = moment.long().clamp(max=world.NUM_FRAMES - 1)
-    late = state[torch.arange(len(scenes), device=device), last]
-    cut = (scenes.start + 0.5 * scenes.length) * float(world.FPS)
-    if kind == "teleport":
-        gone = (frame[None] >= cut[:, None])[..., None]
-        back = peak[:, None, None] & (frame[None] >= cut[:, None] + 5)[..., None]
-        state = _posed(state, torch.where(gone & ~back, late[:, None], state[:, :1]))
-    if kind == "weak":
-        share = torch.rand(len(scenes), 1, 1, generator=rng, device=device)
-        share = weak[0] + (weak[1] - weak[0]) * share
-        state = _posed(state, state[:, :1] + share * (state - state[:, :1]))
-    frames = world.paint(scenes, state)
-    if kind == "dissolve":
-        still = world.paint(scenes, _posed(state, state[:, :1]))
-        moved = world.paint(scenes, _posed(state, late[:, None]))
-        fade = ((frame[None] - cut[:, None]) / 6 + 0.5).clamp(0, 1)
-        fade = torch.where(peak[:, None], 1 - (2 * fade - 1).abs(), fade)[..., None, None, None]
-        frames = (1 - fade) * still + fade * moved
-    if kind == "noise":
-        level = 0.1 + 0.4 * torch.rand(len(scenes), 1, 1, 1, 1, generator=rng, device=device)
-        noise = torch.randn(frames.shape, generator=rng, device=device)
-        frames = (frames + level * noise).clamp(0, 1)
-    if kind == "frozen":
-        frames = frames[:, :1].expand_as(frames)
-    return frames
-
-
-def _crest(scenes: world.Scenes) -> Tensor:
-    """At what share of its length each action is about farthest from rest; else 1.
-
-    A blink is at rest there: it does nothing under a teleport or a dissolve.
-    """
-    turns, crest = scenes.turns.clamp(min=1), torch.ones_like(scenes.x)
-    returning = {
-        "jump": crest / 2,
-        "open": 0.5 / turns,
-        "wave": 0.5 / (2 + turns),
-        "jump_spin": crest / 4,
-    }
-    for action, share in returning.items():
-        crest = torch.where(scenes.action == WHOLE.actions.index(action), share, crest)
-    return crest
-
-
-def _posed(state: Tensor, pose: Tensor) -> Tensor:
-    """The object as in `pose`, the background as it is: whatever deceives, that goes on."""
-    return torch.cat([pose[..., :-1].expand_as(state[..., :-1]), state[..., -1:]], dim=-1)
 
 
 def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:
@@ -309,25 +207,24 @@ def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:
     )
 
 
-def truth(
-    seen: measure.Track, strengths: Tensor, scenes: world.Scenes, asked: Asked
-) -> tuple[Tensor, Tensor]:
+def truth(shown: Shown, asked: Asked) -> tuple[Tensor, Tensor]:
     """The measured answer `[B]` and its weight, small where the strength is near the limit.
 
-    `seen` follows the scenes' own object: asked about any other, the answer is no.
+    The measurement follows the scenes' own object: asked about any other, the answer is no.
     """
     colour, shape, action, _ = asked
-    verdict = measure.verdict(seen, action, strengths)
-    named = (shape == scenes.shape) & (colour == scenes.colour)
+    verdict = measure.verdict(shown.tracks, action, shown.strengths)
+    named = (shape == shown.scenes.shape) & (colour == shown.scenes.colour)
     marginal = (verdict.strength > 0.75) & (verdict.strength < 1.15)
     unclear = verdict.continuous & verdict.identity & marginal
     exact = (action == ACTIONS.index("blink")) | (action == STAY)
     return (verdict.happened & named).float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
 
 
-def reading_error(read: Tensor, tracks: measure.Track, scenes: world.Scenes) -> Tensor:
+def reading_error(read: Tensor, shown: Shown) -> Tensor:
     """How far `read [B, pairs, ...]` is from telling where the object is, and what it is."""
-    place = [4 * tracks.x, 4 * tracks.y, 8 * tracks.radius, 30 * tracks.mass]
+    tracks, scenes = shown.tracks, shown.scenes
+    place = [4 * tracks.x, 4 * tracks.y, 8 * tracks.radius, 30 * tracks.mass, tracks.gap]
     curves = torch.stack([*place, tracks.angle.cos(), tracks.angle.sin()], -1)
     index = torch.tensor(select(world.NUM_FRAMES, WATCHED, "linspace"), device=read.device)
     target = curves[:, index].unflatten(1, (-1, 2)).flatten(2)

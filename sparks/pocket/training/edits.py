@@ -11,15 +11,15 @@ from sparks.controls import Controls
 from sparks.editors import LTX2Editor, Sampling
 from sparks.media import Clip
 from sparks.pocket import world
-from sparks.pocket.training.critic import Pool
 from sparks.pocket.training.loop import generator
+from sparks.pocket.training.shown import Shown, shown
 from sparks.pocket.words import MOVING
 
 CANDIDATES = 32  # sounds tried on one clip and prompt
 
 
 @torch.no_grad()
-def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Pool:
+def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Shown:
     """Retakes of `count / CANDIDATES` idle clips, each under CANDIDATES different sounds.
 
     The sound moves from the clip's idle one towards that of an action and past it, with noise: the
@@ -31,7 +31,7 @@ def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Pool
     streams = [generator(i, torch.device("cpu"), seed) for i in range(len(scenes))]
     frames = [_edits(editor, scenes[i : i + 1], tried, rng) for i, rng in enumerate(streams)]
     rows = torch.arange(len(scenes)).repeat_interleave(tried)
-    return Pool(torch.cat(frames), scenes[rows].to(device))
+    return shown(torch.cat(frames), scenes[rows].to(device))
 
 
 def _edits(editor: LTX2Editor, scene: world.Scenes, tried: int, rng: torch.Generator) -> Tensor:

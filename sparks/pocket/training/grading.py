@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparks.pocket import measure, world
+from sparks.pocket import measure
 from sparks.pocket.training.critic import Asked
+from sparks.pocket.training.shown import Shown
 from sparks.pocket.words import ACTIONS
 
 SLOPE = 5.0  # of the log odds, per unit of strength
@@ -22,13 +23,14 @@ DIP = 0.8  # strength of a blink that dims the object all the way but does not c
 WEAK = (0.0, 1.0)  # share of the motion that weak clips keep
 
 
-def grade(seen: measure.Track, strengths: Tensor, scenes: world.Scenes, asked: Asked) -> Tensor:
+def grade(shown: Shown, asked: Asked) -> Tensor:
     """Log odds `[B]` that a careful judge should give.
 
     They grow by SLOPE per unit of strength, less FLAWED for what is not continuous and ASTRAY for
     another action instead, and are -CERTAIN for another object. Stillness is all or nothing.
     """
     colour, shape, action, _ = asked
+    seen, strengths, scenes = shown.tracks, shown.strengths, shown.scenes
     verdict = measure.verdict(seen, action, strengths)
     blinking = action == ACTIONS.index("blink")
     dim = DIP * (1 - seen.mass.amin(1) / seen.mass[:, 0].clamp(min=1e-4)).clamp(0, 1)

@@ -1,0 +1,199 @@
+"""What critics are shown: honest and deceptive clips, and what the measurement says of them.
+
+Clips and their measurement cost more than a critic's look at them, so they are made for an era of
+many steps at once, in which each is drawn a few times, with other questions about it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sparks.pocket import measure, world
+from sparks.pocket.training.codec import decode_video, encode_video
+from sparks.pocket.training.loop import generator
+from sparks.pocket.words import ACTIONS
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLLTX2Video
+
+DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise", "frozen")
+ERA = 500  # steps
+DRAWN = 6  # times that a clip of an era is drawn, about
+CHUNK = 128  # clips measured at once
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Clips kept as bytes, with what the measurement says of them."""
+
+    frames: Tensor  # [M, T, 3, H, W] uint8
+    scenes: world.Scenes
+    tracks: measure.Track
+    strengths: Tensor  # [M, actions]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: Tensor) -> Shown:
+        return _each(lambda parts: parts[0][rows], self)
+
+    def join(self, other: Shown) -> Shown:
+        return _each(torch.cat, self, other)
+
+
+def shown(frames: Tensor, scenes: world.Scenes) -> Shown:
+    """Measure `frames [M, T, 3, H, W]`, in [0, 1] or bytes, of the scenes' objects."""
+    kept = frames if frames.dtype == torch.uint8 else (255 * frames).round().byte()
+    parts = zip(kept.split(CHUNK), scenes.colour.split(CHUNK), strict=True)
+    tracks = [measure.track(part.float() / 255, colour) for part, colour in parts]
+    track = _each(torch.cat, *tracks)
+    return Shown(kept, scenes, track, measure.strengths(track))
+
+
+class Reel:
+    """Clips to draw batches from, made anew every ERA steps; the same for the same step.
+
+    Args:
+        batch: clips drawn from the reel in a step; half as many come from `pool`.
+        steps: of the training.
+        pool: clips made by the denoiser.
+        weak: see `deceive`.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKLLTX2Video,
+        batch: int,
+        steps: int,
+        seed: int,
+        device: torch.device,
+        pool: Shown | None = None,
+        weak: tuple[float, float] = (0.15, 0.4),
+    ) -> None:
+        self._make = lambda number: watch(vae, batch, seed, number, device, weak)
+        self._batches = -(-min(ERA, steps) // DRAWN)
+        self._batch, self._device, self._pool = batch, device, pool
+        self._era = -1
+        self._clips: Shown | None = None
+
+    def draw(self, step: int) -> tuple[Tensor, Shown]:
+        """The frames in [0, 1] of this step, and what is known of them."""
+        rng = generator(step, self._device, 6)
+        found = _pick(self._clips_of(step // ERA), self._batch, rng)
+        if self._pool is not None:
+            found = found.join(_pick(self._pool, self._batch // 2, rng))
+        return found.frames.float() / 255, found
+
+    def _clips_of(self, era: int) -> Shown:
+        if self._clips is None or era != self._era:
+            self._clips = None  # room for the new ones
+            numbers = range(era * ERA, era * ERA + self._batches)
+            made = [shown(*self._make(number)) for number in numbers]
+            self._era, self._clips = era, _each(torch.cat, *made)
+        return self._clips
+
+
+def _pick(among: Shown, count: int, rng: torch.Generator) -> Shown:
+    return among[torch.randint(len(among), (count,), generator=rng, device=among.frames.device)]
+
+
+def _each(do: Any, *parts: Any) -> Any:
+    """Do it to the tensors of dataclasses of one kind, field by field, however deep."""
+    if isinstance(parts[0], Tensor):
+        return do(parts)
+    columns = (tuple(getattr(part, field.name) for part in parts) for field in fields(parts[0]))
+    return type(parts[0])(*(_each(do, *column) for column in columns))
+
+
+@torch.no_grad()
+def watch(
+    vae: AutoencoderKLLTX2Video,
+    batch: int,
+    seed: int,
+    step: int,
+    device: torch.device,
+    weak: tuple[float, float] = (0.15, 0.4),
+) -> tuple[Tensor, world.Scenes]:
+    """Honest and deceptive clips, half of them through the codec with a noisy latent."""
+    scenes = world.draw(batch, seed * 7919 + step).to(device)
+    rng = generator(step, device, 5)
+    bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.92, 0.97, 1.0)]
+    parts = [scenes[slice(*ends)] for ends in itertools.pairwise(bounds)]
+    kinds = zip(parts, DECEPTIONS, strict=True)
+    frames = torch.cat([deceive(part, kind, rng, weak) for part, kind in kinds])
+    latent = encode_video(vae, frames[::2])
+    level = 0.5 * torch.rand(len(latent), 1, 1, 1, 1, generator=rng, device=device) ** 2
+    noise = torch.randn(latent.shape, generator=rng, device=device)
+    frames[::2] = decode_video(vae, latent + level * noise)
+    return frames, scenes
+
+
+def deceive(
+    scenes: world.Scenes,
+    kind: str,
+    rng: torch.Generator,
+    weak: tuple[float, float] = (0.15, 0.4),
+) -> Tensor:
+    """Frames of the scenes with a flaw that a careful judge must notice (`none`: without).
+
+    Args:
+        weak: bounds of the share of the motion that the kind `weak` leaves.
+    """
+    device = scenes.x.device
+    state = world.motion(scenes, world.frame_times(device))
+    frame = torch.arange(world.NUM_FRAMES, device=device)
+    crest = _crest(scenes)
+    peak = crest < 1
+    moment = (scenes.start + scenes.length * crest) * float(world.FPS)
+    last = moment.long().clamp(max=world.NUM_FRAMES - 1)
+    late = state[torch.arange(len(scenes), device=device), last]
+    cut = (scenes.start + 0.5 * scenes.length) * float(world.FPS)
+    if kind == "teleport":
+        gone = (frame[None] >= cut[:, None])[..., None]
+        back = peak[:, None, None] & (frame[None] >= cut[:, None] + 5)[..., None]
+        state = _posed(state, torch.where(gone & ~back, late[:, None], state[:, :1]))
+    if kind == "weak":
+        share = torch.rand(len(scenes), 1, 1, generator=rng, device=device)
+        share = weak[0] + (weak[1] - weak[0]) * share
+        state = _posed(state, state[:, :1] + share * (state - state[:, :1]))
+    frames = world.paint(scenes, state)
+    if kind == "dissolve":
+        still = world.paint(scenes, _posed(state, state[:, :1]))
+        moved = world.paint(scenes, _posed(state, late[:, None]))
+        fade = ((frame[None] - cut[:, None]) / 6 + 0.5).clamp(0, 1)
+        fade = torch.where(peak[:, None], 1 - (2 * fade - 1).abs(), fade)[..., None, None, None]
+        frames = (1 - fade) * still + fade * moved
+    if kind == "noise":
+        level = 0.1 + 0.4 * torch.rand(len(scenes), 1, 1, 1, 1, generator=rng, device=device)
+        noise = torch.randn(frames.shape, generator=rng, device=device)
+        frames = (frames + level * noise).clamp(0, 1)
+    if kind == "frozen":
+        frames = frames[:, :1].expand_as(frames)
+    return frames
+
+
+def _crest(scenes: world.Scenes) -> Tensor:
+    """At what share of its length each action is about farthest from rest; else 1.
+
+    A blink is at rest there: it does nothing under a teleport or a dissolve.
+    """
+    turns, crest = scenes.turns.clamp(min=1), torch.ones_like(scenes.x)
+    returning = {
+        "jump": crest / 2,
+        "open": 0.5 / turns,
+        "wave": 0.5 / (2 + turns),
+        "jump_spin": crest / 4,
+    }
+    for action, share in returning.items():
+        crest = torch.where(scenes.action == ACTIONS.index(action), share, crest)
+    return crest
+
+
+def _posed(state: Tensor, pose: Tensor) -> Tensor:
+    """The object as in `pose`, the background as it is: whatever deceives, that goes on."""
+    return torch.cat([pose[..., :-1].expand_as(state[..., :-1]), state[..., -1:]], dim=-1)

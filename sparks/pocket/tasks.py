@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from sparks.pocket.world import Scenes
     from sparks.tasks import Task
 
-SEED = 20261123  # fixed before denoiser and critic were trained; no training stage draws from it
+SEED = 20261123  # fixed before the bundled weights were trained; no training stage draws from it
 COUNT = 10
-LIST_SEED = 20270309  # of `pocket25`; fixed before the final training of the critics
+LIST_SEED = 20270609  # of `pocket25`; fixed before the training of the bundled weights
 LIST_COUNT = 25
 PREFIX_FRAMES = 5
 
@@ -58,7 +58,7 @@ class Source:
 
 
 def tasks() -> list[Task]:
-    """The ten held-out tasks: six actions in turn over ten idle scenes drawn from SEED."""
+    """The ten held-out tasks: the ten actions in turn over ten idle scenes drawn from SEED."""
     return [
         _task(Source(SEED, COUNT, index), shape, colour, MOVING[index % len(MOVING)])
         for index, (shape, colour) in enumerate(_objects(COUNT, SEED))
@@ -68,8 +68,9 @@ def tasks() -> list[Task]:
 def draw_list() -> list[Task]:
     """The twenty-five of `pocket25.yaml`, drawn from LIST_SEED.
 
-    The actions are asked for in turn: of six idle sources, of six that do something else, and so
-    on. One of the first twelve and one of the others are silent.
+    The actions are asked for in turn, of an idle source and of one that does something else by
+    turns, the other way round in the next round. One of the first twelve and one of the others are
+    silent.
     """
     import numpy as np
 
@@ -77,9 +78,10 @@ def draw_list() -> list[Task]:
     silent = {int(rng.integers(12)), int(rng.integers(12, LIST_COUNT))}
     found = []
     for index, (shape, colour) in enumerate(_objects(LIST_COUNT, LIST_SEED)):
-        asked = MOVING[index % len(MOVING)]
+        turn, place = divmod(index, len(MOVING))
+        asked = MOVING[place]
         other = str(rng.choice([action for action in MOVING if action != asked]))
-        does = other if index // 6 % 2 else ACTIONS[0]
+        does = other if (turn + place) % 2 else ACTIONS[0]
         source = Source(LIST_SEED, LIST_COUNT, index, does, index in silent)
         found.append(_task(source, shape, colour, asked))
     return found

@@ -17,12 +17,12 @@ def test_ten_tasks_of_a_seed_that_stays() -> None:
     assert tasks.SEED == 20261123
     known = tasks.tasks()
     assert [task.name for task in known] == [
-        *("00-jump", "01-slide-left", "02-slide-right", "03-grow", "04-spin", "05-blink"),
-        *("06-jump", "07-slide-left", "08-slide-right", "09-grow"),
+        *("00-jump", "01-slide-left", "02-slide-right", "03-grow", "04-spin"),
+        *("05-blink", "06-open", "07-wave", "08-fall", "09-jump-spin"),
     ]
     assert {task.action for task in known} == set(MOVING)
-    assert known[0].prompt == "a yellow triangle jumps"
-    assert known[9].prompt == "a blue ball grows"
+    assert known[0].prompt == "a green triangle jumps"
+    assert known[9].prompt == "a blue cross jumps and then spins"
 
 
 def test_prompts_fit_their_clips() -> None:

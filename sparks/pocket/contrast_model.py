@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sparks.pocket.world import SIZE
+
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPTokenizer, XCLIPModel
 
@@ -45,7 +47,7 @@ def build_tokenizer(sentences: Sequence[str]) -> CLIPTokenizer:
 
 
 def build_clip(tokenizer: CLIPTokenizer, *, hidden: int = 128, layers: int = 3) -> CLIPModel:
-    """A random float32 CLIP for 64 px frames, in training mode."""
+    """A random float32 CLIP for frames of the world, in training mode."""
     from transformers import CLIPConfig, CLIPModel
 
     config = CLIPConfig(
@@ -57,7 +59,7 @@ def build_clip(tokenizer: CLIPTokenizer, *, hidden: int = 128, layers: int = 3) 
 def build_xclip(
     tokenizer: CLIPTokenizer, *, num_frames: int = 24, hidden: int = 96, layers: int = 3
 ) -> XCLIPModel:
-    """A random float32 X-CLIP for `num_frames` frames of 64 px, in training mode."""
+    """A random float32 X-CLIP for `num_frames` frames of the world, in training mode."""
     from transformers import XCLIPConfig, XCLIPModel
 
     time = {
@@ -97,8 +99,8 @@ def _vision(hidden: int, layers: int) -> dict[str, Any]:
         "intermediate_size": 2 * hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
-        "image_size": 64,
-        "patch_size": 16,
+        "image_size": SIZE,
+        "patch_size": SIZE // 4,
     }
 
 

@@ -90,7 +90,7 @@ def build_model(
 ) -> Qwen2_5_VLForConditionalGeneration:
     """A random float32 model of the given sizes, in training mode, drawn from `seed`.
 
-    One attention window of the vision tower spans 4 patches, i.e. a whole 64 px frame.
+    One attention window of the vision tower spans 4 patches, a whole frame of the pocket world.
     """
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration

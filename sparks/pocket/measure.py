@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.pocket.words import BUNDLED, WHOLE, Extent, understand
+from sparks.pocket.words import ACTIONS, COLOURS, understand
 from sparks.pocket.world import FPS, RGB
 
 PRESENT = 0.35  # share of the first frame's mass under which the object counts as gone
@@ -52,13 +52,9 @@ class Verdict:
         return len(self.happened)
 
 
-def track(frames: Tensor, colour: Tensor, extent: Extent = BUNDLED) -> Track:
-    """Follow the object of `colour [B]` (an index) through `frames [B, T, 3, H, W]`.
-
-    Args:
-        extent: whose colours are told apart.
-    """
-    member, chroma, foreign = _membership(frames, colour, extent)
+def track(frames: Tensor, colour: Tensor) -> Track:
+    """Follow the object of `colour [B]` (an index) through `frames [B, T, 3, H, W]`."""
+    member, chroma, foreign = _membership(frames, colour)
     height, width = frames.shape[-2:]
     rows = ((torch.arange(height, device=frames.device) + 0.5) / height)[:, None]
     columns = ((torch.arange(width, device=frames.device) + 0.5) / width)[None, :]
@@ -106,15 +102,15 @@ def _gap(member: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
     return (share(core & (dx < 0)).clamp(max=1) - share(core & (dx > 0))).clamp(0, 1)
 
 
-def judge(frames: Tensor, prompts: list[str], extent: Extent = BUNDLED) -> Verdict:
+def judge(frames: Tensor, prompts: list[str]) -> Verdict:
     """Does each clip of `frames [B, T, 3, H, W]` show what its prompt says?
 
     A prompt must name a colour and an action (`understand`); the shape is not judged.
     """
     sentences = [understand(prompt) for prompt in prompts]
-    colour = torch.tensor([WHOLE.colours.index(s.colour) for s in sentences if s.colour])
-    action = torch.tensor([WHOLE.actions.index(s.action) for s in sentences if s.action])
-    seen = track(frames, colour.to(frames.device), extent)
+    colour = torch.tensor([COLOURS.index(s.colour) for s in sentences if s.colour])
+    action = torch.tensor([ACTIONS.index(s.action) for s in sentences if s.action])
+    seen = track(frames, colour.to(frames.device))
     return verdict(seen, action.to(frames.device))
 
 
@@ -136,11 +132,9 @@ def verdict(seen: Track, action: Tensor, strength_of: Tensor | None = None) -> V
     )
 
 
-def outside_error(
-    frames: Tensor, reference: Tensor, colour: Tensor, extent: Extent = BUNDLED
-) -> Tensor:
+def outside_error(frames: Tensor, reference: Tensor, colour: Tensor) -> Tensor:
     """Mean absolute error `[B]` three pixels away from where the object of either clip ever is."""
-    members = (_membership(clip, colour, extent)[0] for clip in (frames, reference))
+    members = (_membership(clip, colour)[0] for clip in (frames, reference))
     inside = torch.maximum(*members)
     grown = F.max_pool2d(inside.amax(1, keepdim=True), 7, stride=1, padding=3)
     outside = (grown[:, :, None] < 0.5).float().expand_as(frames)
@@ -148,11 +142,11 @@ def outside_error(
     return error / outside.sum((1, 2, 3, 4)).clamp(min=1)
 
 
-def _membership(frames: Tensor, colour: Tensor, extent: Extent) -> tuple[Tensor, Tensor, Tensor]:
+def _membership(frames: Tensor, colour: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How much each pixel belongs to the colour, its chroma, and the area of other colours."""
     pure = frames - frames.amin(2, keepdim=True)
     chroma = pure.amax(2)
-    prototypes = RGB[: len(extent.colours)].to(frames.device)
+    prototypes = RGB.to(frames.device)
     prototypes = prototypes - prototypes.amin(1, keepdim=True)
     prototypes = prototypes / prototypes.norm(dim=1, keepdim=True)
     unit = pure / pure.norm(dim=2, keepdim=True).clamp(min=1e-4)
@@ -241,7 +235,7 @@ def _held(state: Tensor) -> Tensor:
 
 def _continuous(seen: Track, action: Tensor) -> Tensor:
     """Never gone (unless it is to blink), never faster than LEAP, never in two places."""
-    blinking = action == WHOLE.actions.index("blink")
+    blinking = action == ACTIONS.index("blink")
     present = seen.mass > PRESENT * seen.mass[:, :1]
     step = torch.hypot(torch.diff(seen.x), torch.diff(seen.y))
     both = present[:, 1:] & present[:, :-1]
@@ -249,7 +243,7 @@ def _continuous(seen: Track, action: Tensor) -> Tensor:
     leapt = (torch.where(both, torch.maximum(step, burst / 2), 0.0) > LEAP).any(1)
     doubled = (torch.where(present, seen.spread, 1.0) > SPREAD).any(1)
     swollen = (seen.radius > SWELL * seen.radius[:, :2].mean(1, keepdim=True)).any(1)
-    doubled = doubled | (swollen & (action != WHOLE.actions.index("grow")))
+    doubled = doubled | (swollen & (action != ACTIONS.index("grow")))
     return (present.all(1) | blinking) & ~leapt & ~doubled
 
 

@@ -24,24 +24,9 @@ PHRASES: dict[str, tuple[str, ...]] = {
 NEGATIVE = ("", "blurry", "low quality", "blurry low quality")
 
 
-@dataclass(frozen=True)
-class Extent:
-    """How much of the world there is; a smaller one has the first so many of each.
-
-    Attributes:
-        busy: whether a second object may stand by and the background may drift.
-    """
-
-    shapes: tuple[str, ...] = ("ball", "box", "triangle", "cross", "star")
-    colours: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "cyan")
-    actions: tuple[str, ...] = tuple(PHRASES)
-    busy: bool = True
-
-
-WHOLE = Extent()
-PLAIN = Extent(WHOLE.shapes[:3], WHOLE.colours[:4], WHOLE.actions[:7], busy=False)
-BUNDLED = PLAIN  # what the weights in the package were trained on, and training trains on
-SHAPES, COLOURS, ACTIONS = BUNDLED.shapes, BUNDLED.colours, BUNDLED.actions
+SHAPES = ("ball", "box", "triangle", "cross", "star")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")
+ACTIONS = tuple(PHRASES)
 MOVING = ACTIONS[1:]
 
 
@@ -74,7 +59,7 @@ def understand(prompt: str) -> Sentence:
         if f" {wording} " in text
     ]
     action = max(matches)[1] if matches else None
-    return Sentence(_first(words, WHOLE.colours), _first(words, WHOLE.shapes), action)
+    return Sentence(_first(words, COLOURS), _first(words, SHAPES), action)
 
 
 def vocabulary() -> tuple[str, ...]:

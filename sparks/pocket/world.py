@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.pocket.words import BUNDLED, WHOLE, Extent, phrase
+from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
 
-SIZE = 64
+SIZE = 96
 NUM_FRAMES = 25
 FPS = Fraction(25, 2)
 DURATION = float(NUM_FRAMES / FPS)
@@ -39,7 +39,7 @@ RGB = torch.tensor(
 DARK_HALF = 0.42  # the lower half of every object is darker, so that its rotation shows
 CONTROL_RATE = 200  # Hz, at which motion is sampled for the sound
 STATE = ("x", "y", "scale", "angle", "visibility", "aperture", "pan")
-COMPANY = 0.4  # share of the busy scenes with a second object
+COMPANY = 0.4  # share of the scenes with a second object
 DRIFT = 0.4  # share with a drifting background
 
 
@@ -79,7 +79,7 @@ class Scenes:
 
     def acting(self, action: str) -> Scenes:
         """The same scenes with another action: same object, place, background and timing."""
-        return replace(self, action=torch.full_like(self.action, WHOLE.actions.index(action)))
+        return replace(self, action=torch.full_like(self.action, ACTIONS.index(action)))
 
     def prompts(self, variants: Sequence[int] | None = None, actions: bool = True) -> list[str]:
         """One prompt a scene; without `actions` the generic one ("a red ball")."""
@@ -87,20 +87,20 @@ class Scenes:
         columns = (self.colour.tolist(), self.shape.tolist(), self.action.tolist(), picks)
         return [
             phrase(
-                WHOLE.colours[colour],
-                WHOLE.shapes[shape],
-                WHOLE.actions[action] if actions else None,
+                COLOURS[colour],
+                SHAPES[shape],
+                ACTIONS[action] if actions else None,
                 variant,
             )
             for colour, shape, action, variant in zip(*columns, strict=True)
         ]
 
 
-def draw(count: int, seed: int, actions: Sequence[str] = (), extent: Extent = BUNDLED) -> Scenes:
+def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
     """Draw `count` scenes; the same seed gives the same scenes on every machine.
 
     Args:
-        actions: of the extent, those that may be drawn; all by default.
+        actions: those that may be drawn.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -110,18 +110,17 @@ def draw(count: int, seed: int, actions: Sequence[str] = (), extent: Extent = BU
     def choose(options: int) -> Tensor:
         return torch.randint(options, (count,), generator=generator)
 
-    pool = torch.tensor([WHOLE.actions.index(a) for a in actions or extent.actions])
+    pool = torch.tensor([ACTIONS.index(a) for a in actions])
     length = uniform(0.9, 1.3)
     grey = uniform(0.45, 0.9, 1)
     floor = grey * uniform(0.6, 0.85, 1)
     scenes = Scenes(
-        shape=choose(len(extent.shapes)),
-        colour=choose(len(extent.colours)),
+        shape=choose(len(SHAPES)),
+        colour=choose(len(COLOURS)),
         action=pool[choose(len(pool))],
         x=uniform(0.38, 0.62),
-        # A busy frame has room to fall, and for two.
-        y=uniform(0.52, 0.64) if extent.busy else uniform(0.60, 0.72),
-        radius=uniform(0.115, 0.145) if extent.busy else uniform(0.13, 0.16),
+        y=uniform(0.52, 0.64),  # room to fall, and for two
+        radius=uniform(0.115, 0.145),
         start=uniform(0.0, 1.0) * (DURATION - 0.15 - length - 0.25) + 0.25,
         length=length,
         amplitude=uniform(0.0, 1.0),
@@ -140,14 +139,11 @@ def draw(count: int, seed: int, actions: Sequence[str] = (), extent: Extent = BU
         other_colour=torch.zeros(count, dtype=torch.long),
         other_place=torch.zeros(count, 3),
     )
-    return _busy(scenes, extent, uniform, choose) if extent.busy else scenes
+    return _busy(scenes, uniform, choose)
 
 
 def _busy(
-    scenes: Scenes,
-    extent: Extent,
-    uniform: Callable[..., Tensor],
-    choose: Callable[[int], Tensor],
+    scenes: Scenes, uniform: Callable[..., Tensor], choose: Callable[[int], Tensor]
 ) -> Scenes:
     """Some of the scenes with a second object of another colour, some with moving stripes."""
     count = len(scenes)
@@ -162,8 +158,8 @@ def _busy(
         scenes,
         stripes=torch.where(drifts[:, None], stripes, scenes.stripes),
         drift=drifts * torch.where(backwards, -1.0, 1.0) * uniform(1.5, 4.0),
-        other_shape=choose(len(extent.shapes)),
-        other_colour=(scenes.colour + 1 + choose(len(extent.colours) - 1)) % len(extent.colours),
+        other_shape=choose(len(SHAPES)),
+        other_colour=(scenes.colour + 1 + choose(len(COLOURS) - 1)) % len(COLOURS),
         other_place=torch.where(accompanied, place, torch.zeros(count, 3)),
     )
 
@@ -180,7 +176,7 @@ def motion(scenes: Scenes, times: Tensor) -> Tensor:
     strength, turns = column["amplitude"], column["turns"].clamp(min=1)
 
     def doing(action: str) -> Tensor:
-        return (column["action"] == WHOLE.actions.index(action)).float()
+        return (column["action"] == ACTIONS.index(action)).float()
 
     # Two in a row need all the time there is left.
     twice = doing("jump_spin")

@@ -13,7 +13,7 @@ from sparks.editors.mel import log_mel
 from sparks.media import Clip, read_clip, write_clip
 from sparks.pocket import measure, world
 from sparks.pocket.training.acceptance import every_action, heard_pitch
-from sparks.pocket.words import ACTIONS, WHOLE, understand
+from sparks.pocket.words import ACTIONS, understand
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
 
@@ -51,18 +51,14 @@ def test_a_seed_gives_the_same_scenes() -> None:
 
 def test_the_scenes_are_those_the_weights_were_trained_on() -> None:
     scenes = world.draw(8, 1)
-    assert torch.equal(scenes.share, torch.ones(8))
-    assert not scenes.drift.any()
-    assert not scenes.other_place.any()
-    later = ("share", "drift", "other_shape", "other_colour", "other_place")
-    names = [f.name for f in fields(scenes) if f.name not in later]
+    names = [f.name for f in fields(scenes)]
     drawn = [(1e4 * getattr(scenes, name)).round().int().tolist() for name in names]
-    assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == "5e32c90b519b4b5d"
+    assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == "47489939fd15e911"
 
 
-@pytest.mark.parametrize("action", WHOLE.actions[1:])
+@pytest.mark.parametrize("action", ACTIONS[1:])
 def test_a_feeble_action_is_the_whole_one_in_part(action: str) -> None:
-    scenes = world.draw(4, SEED, [action], WHOLE)
+    scenes = world.draw(4, SEED, [action])
     feeble = replace(scenes, share=torch.full((4,), 0.25))
     times = world.frame_times()
     rest, whole, part = (world.motion(s, times) for s in (scenes.acting("stay"), scenes, feeble))
@@ -74,7 +70,7 @@ def test_a_feeble_action_is_the_whole_one_in_part(action: str) -> None:
 def test_shapes_and_ranges() -> None:
     scenes = world.draw(5, SEED)
     frames, sound = world.render(scenes), world.sound(scenes)
-    assert frames.shape == (5, 25, 3, 64, 64)
+    assert frames.shape == (5, 25, 3, 96, 96)
     assert 0 <= frames.min() < frames.max() <= 1
     assert sound.shape == (5, 2, world.NUM_SAMPLES)
     assert sound.abs().max() <= 1
@@ -102,16 +98,13 @@ def test_prompts_say_what_the_scene_shows() -> None:
 
 def test_every_clip_has_variety() -> None:
     scenes = world.draw(300, SEED)
-    assert len(scenes.shape.unique()) == 3
-    assert len(scenes.colour.unique()) == 4
-    assert len(scenes.action.unique()) == len(ACTIONS)
     for name in ("x", "y", "radius", "start", "length", "amplitude", "horizon", "hiss"):
         assert len(getattr(scenes, name).unique()) > 250, name
     assert (scenes.start + scenes.length < world.DURATION).all()
 
 
-def test_the_whole_world_has_company_and_drift() -> None:
-    scenes = world.draw(300, SEED, extent=WHOLE)
+def test_there_is_company_and_drift() -> None:
+    scenes = world.draw(300, SEED)
     assert len(scenes.shape.unique()) == len(scenes.other_shape.unique()) == 5
     assert len(scenes.colour.unique()) == len(scenes.other_colour.unique()) == 6
     assert len(scenes.action.unique()) == 11
@@ -123,9 +116,9 @@ def test_the_whole_world_has_company_and_drift() -> None:
     assert (sky[:, 12] - sky[:, 0]).abs().amax((1, 2, 3)).min() > 0.02
 
 
-@pytest.mark.parametrize("action", WHOLE.actions[7:])
-def test_actions_of_the_whole_world_are_heard(action: str) -> None:
-    scenes = world.draw(6, SEED, [action], WHOLE)
+@pytest.mark.parametrize("action", ACTIONS[1:])
+def test_every_action_is_heard(action: str) -> None:
+    scenes = world.draw(6, SEED, [action])
     acting, idle = world.sound(scenes), world.sound(scenes.acting("stay"))
     assert ((acting - idle).square().mean((1, 2)) > idle.square().mean((1, 2))).all()
 
@@ -133,8 +126,8 @@ def test_actions_of_the_whole_world_are_heard(action: str) -> None:
 def test_measured_curves_are_the_true_ones(acting: Scenes) -> None:
     true = world.motion(acting, world.frame_times())
     seen = measure.track(world.render(acting), acting.colour)
-    x, y, scale, angle, visibility, *_ = true.unbind(-1)
-    visible = visibility > 0.6
+    x, y, scale, angle, visibility, aperture, _ = true.unbind(-1)
+    visible = (visibility > 0.6) & (aperture < 0.1)  # a wide mouth shifts the centre
 
     def error(measured: Tensor, curve: Tensor) -> float:
         return float(((measured - curve).abs() * visible).max())

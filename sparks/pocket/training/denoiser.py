@@ -39,7 +39,7 @@ GRID = (7, 4, 4)  # latent frames, rows, columns
 STILL = 0.3  # share of clips in which nothing happens
 FEEBLE = 0.45  # share of clips in which only a part of the motion happens
 AGREE, GENERIC, SILENT = 0.38, 0.15, 0.17  # the rest contradict
-FOLLOW_SOUND = 0.7  # of the contradicting clips
+FOLLOW_SOUND = 0.5  # of the contradicting clips
 UNPROMPTED = 0.12
 JOINT, FOLEY = 0.12, 0.12  # sound generated together with the video, or for a given video
 ISOLATED = 0.06  # of the steps: no attention between the streams
@@ -64,7 +64,7 @@ class Cache:
 
 @torch.no_grad()
 def encode_world(
-    count: int,
+    numbers: range,
     video_vae: AutoencoderKLLTX2Video,
     audio_vae: AutoencoderKLLTX2Audio,
     tokenizer: PreTrainedTokenizerFast,
@@ -73,14 +73,18 @@ def encode_world(
     seed: int,
     chunk: int = 250,
 ) -> Cache:
-    """Render, sound and encode `count` clips once; the renderer is slower than a training step."""
+    """Render, sound and encode clips once; the renderer is slower than a training step.
+
+    Args:
+        numbers: of the clips; others give other clips of the same seed.
+    """
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     video: list[Tensor] = []
     sounds: list[list[Tensor]] = []
     prompts: list[tuple[str, str, str]] = []
     feeble: list[Tensor] = []
-    chunk = min(chunk, count)
-    for start in range(0, count, chunk):
+    chunk = min(chunk, len(numbers))
+    for start in numbers[::chunk]:
         salt = seed * 7919 + start
         scenes, another = _scenes(chunk, salt)
         scenes, another = scenes.to(device), another.to(device)
@@ -123,6 +127,8 @@ def train_denoiser(
     denoiser, connectors = (network.to(device).train() for network in networks)
     for network in networks:
         network.requires_grad_(True)
+    if device.type == "cuda":
+        denoiser.compile_repeated_blocks()
     video_coords, audio_coords = coordinates(denoiser, device)
 
     def loss(step: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparks.pocket.words import vocabulary
+from sparks.pocket.world import SIZE
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
     from transformers import Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
 
-VIDEO_CHANNELS = 48  # of a latent cell of 4 frames x 16 x 16 pixels
+VIDEO_CHANNELS = 48  # of a latent cell of 4 frames x 24 x 24 pixels
 AUDIO_CHANNELS, MEL_BINS = 2, 64
 AUDIO_WIDTH = AUDIO_CHANNELS * MEL_BINS // 4  # of one audio token
 TEXT_LENGTH = 16
@@ -25,7 +26,7 @@ AUDIO_HEADS, AUDIO_HEAD = 4, 24
 
 
 def video_autoencoder() -> AutoencoderKLLTX2Video:
-    """16x spatial and 4x temporal compression; causal encoder, non-causal decoder."""
+    """24x spatial and 4x temporal compression; causal encoder, non-causal decoder."""
     from diffusers import AutoencoderKLLTX2Video
 
     return AutoencoderKLLTX2Video(
@@ -42,11 +43,11 @@ def video_autoencoder() -> AutoencoderKLLTX2Video:
         upsample_type=("spatiotemporal",) * 2,
         upsample_residual=(True, True),
         upsample_factor=(2, 2),
-        patch_size=4,
+        patch_size=6,
         encoder_causal=True,
         decoder_causal=False,
         decoder_spatial_padding_mode="zeros",
-        spatial_compression_ratio=16,
+        spatial_compression_ratio=24,
         temporal_compression_ratio=4,
     )
 
@@ -164,10 +165,10 @@ def denoiser() -> LTX2VideoTransformer3DModel:
         num_attention_heads=VIDEO_HEADS,
         attention_head_dim=VIDEO_HEAD,
         cross_attention_dim=VIDEO_HEADS * VIDEO_HEAD,
-        vae_scale_factors=(4, 16, 16),
+        vae_scale_factors=(4, 24, 24),
         pos_embed_max_pos=4,
-        base_height=64,
-        base_width=64,
+        base_height=SIZE,
+        base_width=SIZE,
         gated_attn=True,
         cross_attn_mod=True,
         audio_in_channels=AUDIO_WIDTH,

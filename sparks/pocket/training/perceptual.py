@@ -22,7 +22,8 @@ def train_trunk(
     """Returns the trunk and the head that reads the object's state from its last activation."""
     torch.manual_seed(seed)
     trunk = Trunk().to(device)
-    head = nn.Linear(CHANNELS[-1] * 16, TARGETS + len(SHAPES) + len(COLOURS)).to(device)
+    cells = (world.SIZE // 2 ** len(CHANNELS)) ** 2
+    head = nn.Linear(CHANNELS[-1] * cells, TARGETS + len(SHAPES) + len(COLOURS)).to(device)
 
     def loss(step: int) -> Tensor:
         images, state, scenes = frames(batch, seed * 7919 + step, device)

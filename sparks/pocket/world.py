@@ -228,7 +228,7 @@ def render(scenes: Scenes) -> Tensor:
 
 def paint(scenes: Scenes, state: Tensor) -> Tensor:
     """Frames of the scenes' objects in the given states `[B, T, 7]`."""
-    frames = _background(scenes, state[..., STATE.index("pan")])
+    frames = background(scenes, state)
     x, y, radius = (value[:, None] for value in scenes.other_place.unbind(1))
     if (radius > 0).any():
         frames = _over(frames, scenes.other_shape, scenes.other_colour, x, y, radius)
@@ -302,8 +302,9 @@ def _mouth(aperture: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return u * aperture.sin() - v.abs() * aperture.cos()
 
 
-def _background(scenes: Scenes, pan: Tensor) -> Tensor:
+def background(scenes: Scenes, state: Tensor) -> Tensor:
     """`[B, T, 3, SIZE, SIZE]`: sky and ground with soft vertical stripes, nearly grey."""
+    pan = state[..., STATE.index("pan")]
     pixels = (torch.arange(SIZE, device=scenes.x.device) + 0.5) / SIZE
     below = ((pixels[None] - scenes.horizon[:, None]) * SIZE + 0.5).clamp(0, 1)[:, None, :, None]
     plain = scenes.sky[:, :, None, None] * (1 - below) + scenes.ground[:, :, None, None] * below

@@ -69,9 +69,7 @@ def reconstruction_loss(
 ) -> Tensor:
     """Weighted error of `paint(state)` through the codec, its latent blurred by a little noise."""
     frames = world.paint(scenes, state)
-    hidden = state.clone()
-    hidden[..., world.STATE.index("visibility")] = 0
-    presence = (frames - world.paint(scenes, hidden)).abs().amax(2, keepdim=True) > 0.02
+    presence = (frames - world.background(scenes, state)).abs().amax(2, keepdim=True) > 0.02
     near = F.max_pool2d(presence.float().flatten(0, 1), 3, stride=1, padding=1)
     weight = (1 + (OBJECT_WEIGHT - 1) * near.unflatten(0, presence.shape[:2])).transpose(1, 2)
     target = (frames * 2 - 1).transpose(1, 2)  # [B, 3, T, H, W]

@@ -302,6 +302,11 @@ def _mouth(aperture: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return u * aperture.sin() - v.abs() * aperture.cos()
 
 
+def presence(scenes: Scenes, state: Tensor, frames: Tensor) -> Tensor:
+    """Where in `frames`, painted of the state, any object is: bool `[B, T, SIZE, SIZE]`."""
+    return (frames - background(scenes, state)).abs().amax(2) > 0.02
+
+
 def background(scenes: Scenes, state: Tensor) -> Tensor:
     """`[B, T, 3, SIZE, SIZE]`: sky and ground with soft vertical stripes, nearly grey."""
     pan = state[..., STATE.index("pan")]

@@ -16,7 +16,8 @@ from torch import Tensor
 from sparks.editors.mel import log_mel
 from sparks.pocket import world
 from sparks.pocket.training import models
-from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.training.fast import autocast
+from sparks.pocket.training.loop import Budget, fit, generator
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
@@ -69,9 +70,8 @@ def reconstruction_loss(
 ) -> Tensor:
     """Weighted error of `paint(state)` through the codec, its latent blurred by a little noise."""
     frames = world.paint(scenes, state)
-    presence = (frames - world.background(scenes, state)).abs().amax(2, keepdim=True) > 0.02
-    near = F.max_pool2d(presence.float().flatten(0, 1), 3, stride=1, padding=1)
-    weight = (1 + (OBJECT_WEIGHT - 1) * near.unflatten(0, presence.shape[:2])).transpose(1, 2)
+    near = F.max_pool2d(world.presence(scenes, state, frames).float(), 3, stride=1, padding=1)
+    weight = (1 + (OBJECT_WEIGHT - 1) * near)[:, None]
     target = (frames * 2 - 1).transpose(1, 2)  # [B, 3, T, H, W]
     with autocast(target.device):
         latent = vae.encode(target).latent_dist.mode()
@@ -124,8 +124,7 @@ def sounds(scenes: world.Scenes, step: int) -> Tensor:
 @torch.no_grad()
 def encode_video(vae: AutoencoderKLLTX2Video, frames: Tensor, raw: bool = False) -> Tensor:
     """`[B, T, 3, H, W]` in [0, 1] to the normalised latent `[B, C, F, h, w]`."""
-    with autocast(frames.device):
-        latent = vae.encode((frames * 2 - 1).transpose(1, 2)).latent_dist.mode().float()
+    latent = vae.encode((frames * 2 - 1).transpose(1, 2)).latent_dist.mode().float()
     if raw:
         return latent
     shape = (1, -1, 1, 1, 1)
@@ -136,16 +135,15 @@ def decode_video(vae: AutoencoderKLLTX2Video, latent: Tensor) -> Tensor:
     """The reverse of `encode_video`, clamped to [0, 1]."""
     shape = (1, -1, 1, 1, 1)
     raw = latent * vae.latents_std.view(shape) + vae.latents_mean.view(shape)
-    with autocast(latent.device):
-        frames = vae.decode(raw).sample
-    return (frames.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+    return (vae.decode(raw).sample.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
 def encode_audio(vae: AutoencoderKLLTX2Audio, waveform: Tensor, raw: bool = False) -> Tensor:
     """`[B, 2, N]` to normalised tokens `[B, 50, channels x bins]`."""
-    with autocast(waveform.device):
-        latent = vae.encode(log_mel(waveform)).latent_dist.mode().float()
+    with torch.autocast(waveform.device.type, enabled=False):
+        mel = log_mel(waveform)
+    latent = vae.encode(mel).latent_dist.mode().float()
     tokens = latent[:, :, :AUDIO_TOKENS].transpose(1, 2).flatten(2)
     return tokens if raw else (tokens - vae.latents_mean) / vae.latents_std
 

@@ -22,8 +22,9 @@ from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.contrast_model import build_clip, build_tokenizer, build_xclip
 from sparks.pocket.training import critic
+from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.grading import WEAK, grade
-from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES
 

@@ -22,7 +22,8 @@ from sparks.critics.qwen import QUESTION, yes_no_logits
 from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
-from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.training.fast import autocast
+from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
 

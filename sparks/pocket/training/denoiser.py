@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.pocket import world
 from sparks.pocket.training.codec import AUDIO_TOKENS, encode_audio, encode_video
-from sparks.pocket.training.loop import Budget, autocast, fit, generator
+from sparks.pocket.training.fast import autocast, compiles
+from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.text import hidden_states, tokenise
 from sparks.pocket.words import ACTIONS, MOVING, NEGATIVE
 
@@ -36,12 +38,13 @@ if TYPE_CHECKING:
     from transformers import Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
 
 GRID = (7, 4, 4)  # latent frames, rows, columns
-STILL = 0.3  # share of clips in which nothing happens
-FEEBLE = 0.45  # share of clips in which only a part of the motion happens
+OBJECT_WEIGHT = 5.0  # of a cell that an object is in; what is there is what is hard to tell
+STILL = 0.25  # share of clips in which nothing happens
+FEEBLE = 0.35  # share of clips in which only a part of the motion happens
 AGREE, GENERIC, SILENT = 0.38, 0.15, 0.17  # the rest contradict
 FOLLOW_SOUND = 0.5  # of the contradicting clips
 UNPROMPTED = 0.12
-JOINT, FOLEY = 0.12, 0.12  # sound generated together with the video, or for a given video
+JOINT, FOLEY = 0.08, 0.08  # sound generated together with the video, or for a given video
 ISOLATED = 0.06  # of the steps: no attention between the streams
 ALPHA_NOISE = 0.35  # most noise that a given sound may carry
 
@@ -51,6 +54,7 @@ class Cache:
     """Encoded training clips; `own`, `idle`, `other` are the sounds of three actions of a scene."""
 
     video: Tensor  # [M, N, C]
+    weight: Tensor  # [M, N], OBJECT_WEIGHT where an object is
     own: Tensor  # [M, L, D]
     idle: Tensor
     other: Tensor
@@ -78,8 +82,9 @@ def encode_world(
     Args:
         numbers: of the clips; others give other clips of the same seed.
     """
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = torch.float16
     video: list[Tensor] = []
+    weight: list[Tensor] = []
     sounds: list[list[Tensor]] = []
     prompts: list[tuple[str, str, str]] = []
     feeble: list[Tensor] = []
@@ -89,9 +94,15 @@ def encode_world(
         scenes, another = _scenes(chunk, salt)
         scenes, another = scenes.to(device), another.to(device)
         feeble.append(scenes.share < 1)
-        video.append(pack(encode_video(video_vae, world.render(scenes))).to(dtype))
+        state = world.motion(scenes, world.frame_times(device))
+        frames = world.paint(scenes, state)
+        with autocast(device):
+            video.append(pack(encode_video(video_vae, frames)).to(dtype))
+        weight.append(_weight(world.presence(scenes, state, frames)).to(dtype))
         versions = (scenes, scenes.acting("stay"), another)
-        sounds.append([encode_audio(audio_vae, world.sound(v, salt)).to(dtype) for v in versions])
+        heard = [world.sound(version, salt) for version in versions]
+        with autocast(device):
+            sounds.append([encode_audio(audio_vae, waveform).to(dtype) for waveform in heard])
         wording = torch.randint(6, (chunk,), generator=torch.Generator().manual_seed(salt)).tolist()
         generic = scenes.prompts(wording, actions=False)
         prompts += zip(scenes.prompts(wording), generic, another.prompts(wording), strict=True)
@@ -101,6 +112,7 @@ def encode_world(
     own, idle, other = (torch.cat(column) for column in zip(*sounds, strict=True))
     return Cache(
         video=torch.cat(video),
+        weight=torch.cat(weight),
         own=own,
         idle=idle,
         other=other,
@@ -127,7 +139,7 @@ def train_denoiser(
     denoiser, connectors = (network.to(device).train() for network in networks)
     for network in networks:
         network.requires_grad_(True)
-    if device.type == "cuda":
+    if compiles(device, budget.steps):
         denoiser.compile_repeated_blocks()
     video_coords, audio_coords = coordinates(denoiser, device)
 
@@ -157,7 +169,8 @@ def train_denoiser(
                 use_cross_timestep=True,
                 return_dict=False,
             )
-        video_error = _masked_error(outputs[0], example.video_target, example.video_mask)
+        weight = example.video_mask * cache.weight[example.rows]
+        video_error = _masked_error(outputs[0], example.video_target, weight)
         audio_error = _masked_error(outputs[1], example.audio_target, example.audio_mask)
         return video_error + 0.3 * audio_error
 
@@ -169,6 +182,7 @@ def train_denoiser(
 class Example:
     """One training batch, noised."""
 
+    rows: Tensor  # of the cache
     video: Tensor
     audio: Tensor
     video_target: Tensor
@@ -208,6 +222,7 @@ def draw_example(cache: Cache, batch: int, rng: torch.Generator) -> Example:
     at_audio = (audio_mask * sigma[:, None])[..., None]
     zero = uniform() < 0.25  # both conventions for the scalar of a frozen stream
     return Example(
+        rows=rows,
         video=(1 - at_video) * video + at_video * video_noise,
         audio=(1 - at_audio) * audio + at_audio * audio_noise,
         video_target=video_noise - video,
@@ -271,6 +286,13 @@ def _prefix(value: Tensor) -> Tensor:
     kept = torch.bucketize(value, torch.tensor([0.1, 0.4, 0.75, 0.9], device=value.device))
     frame = torch.arange(GRID[0], device=value.device).repeat_interleave(GRID[1] * GRID[2])
     return (frame[None] >= kept[:, None]).float()
+
+
+def _weight(presence: Tensor) -> Tensor:
+    """`[B, N]` of `presence [B, T, H, W]`: a latent frame holds the frames since the last one."""
+    causal = torch.cat([presence[:, :1].expand(-1, 3, -1, -1), presence], dim=1).float()
+    size = [have // cells for have, cells in zip(causal.shape[1:], GRID, strict=True)]
+    return 1 + (OBJECT_WEIGHT - 1) * F.max_pool3d(causal, size).flatten(1)
 
 
 def _masked_error(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from sparks.errors import SparksError
-from sparks.pocket.training import parallel
+from sparks.pocket.training import fast, parallel
 
 EMA = 0.999
 WARMUP = 0.03  # of the run
@@ -59,7 +59,7 @@ def fit(
     step = first = _resume(path, parameters, average, optimizer)
     began = saved = time.monotonic()
     spent, smooth = 0.0, math.nan
-    with _progress() as bar:
+    with fast.plain_attention(), _progress() as bar:
         task = bar.add_task(name, total=budget.steps, completed=step, loss="")
         while step < budget.steps:
             if step % LOOK_EVERY == 0 or step == first:
@@ -98,11 +98,6 @@ def fit(
 def generator(step: int, device: torch.device, salt: int = 0) -> torch.Generator:
     """The stream of random numbers of one training step."""
     return torch.Generator(device).manual_seed(salt * 1_000_003 + step)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast, nothing on a CPU."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, peak: float, progress: float) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sparks.pocket import measure, world
 from sparks.pocket.training.codec import decode_video, encode_video
+from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.loop import generator
 from sparks.pocket.words import ACTIONS
 
@@ -126,10 +127,12 @@ def watch(
     parts = [scenes[slice(*ends)] for ends in itertools.pairwise(bounds)]
     kinds = zip(parts, DECEPTIONS, strict=True)
     frames = torch.cat([deceive(part, kind, rng, weak) for part, kind in kinds])
-    latent = encode_video(vae, frames[::2])
+    with autocast(device):
+        latent = encode_video(vae, frames[::2])
     level = 0.5 * torch.rand(len(latent), 1, 1, 1, 1, generator=rng, device=device) ** 2
     noise = torch.randn(latent.shape, generator=rng, device=device)
-    frames[::2] = decode_video(vae, latent + level * noise)
+    with autocast(device):
+        frames[::2] = decode_video(vae, latent + level * noise)
     return frames, scenes
 
 

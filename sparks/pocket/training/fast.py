@@ -1,0 +1,53 @@
+"""What makes training quick on the machine at hand: half precision, compiling, plain attention."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WORTH_COMPILING = 300  # steps; compiling takes a minute
+
+
+def half(device: torch.device) -> bool:
+    """Whether bfloat16 is quick: on a GPU, and on a CPU that has instructions for it."""
+    return device.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where it is quick, nothing elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=half(device))
+
+
+def compiles(device: torch.device, steps: int) -> bool:
+    """Whether to compile for so many steps; on a CPU that takes a C++ compiler."""
+    able = device.type == "cuda" or (half(device) and shutil.which("g++") is not None)
+    return able and steps >= WORTH_COMPILING
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention in bfloat16 on a CPU as plain products; going back, the fused one is very slow."""
+    fused = F.scaled_dot_product_attention
+
+    def attention(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        special = options.get("is_causal") or options.get("enable_gqa") or options.get("dropout_p")
+        if query.device.type != "cpu" or query.dtype != torch.bfloat16 or special:
+            return fused(query, key, value, attn_mask, **options)
+        scores = query * (options.get("scale") or query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+        elif attn_mask is not None:
+            scores = scores + attn_mask
+        return scores.float().softmax(-1).to(value.dtype) @ value
+
+    with mock.patch.object(F, "scaled_dot_product_attention", attention):
+        yield

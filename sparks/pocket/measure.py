@@ -149,11 +149,13 @@ def _membership(frames: Tensor, colour: Tensor) -> tuple[Tensor, Tensor, Tensor]
     prototypes = RGB.to(frames.device)
     prototypes = prototypes - prototypes.amin(1, keepdim=True)
     prototypes = prototypes / prototypes.norm(dim=1, keepdim=True)
-    unit = pure / pure.norm(dim=2, keepdim=True).clamp(min=1e-4)
+    length = pure.square().sum(2, keepdim=True).sqrt()  # torch is slow at norms along this axis
+    unit = pure / length.clamp(min=1e-4)
     likeness = torch.einsum("btchw,kc->bkthw", unit, prototypes)
     saturated = ((chroma - 0.12) / 0.1).clamp(0, 1)
-    is_own = (likeness.argmax(1) == colour[:, None, None, None]).float()
-    clear = (likeness.amax(1) > 0.9).float()
+    nearest = likeness.max(1)
+    is_own = (nearest.indices == colour[:, None, None, None]).float()
+    clear = (nearest.values > 0.9).float()
     foreign = (saturated * (1 - is_own) * clear * (chroma > 0.3)).mean((-1, -2))
     return saturated * is_own, chroma, foreign
 

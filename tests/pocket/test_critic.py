@@ -8,7 +8,13 @@ from torch import Tensor
 
 from sparks.critics.qwen import QwenCritic
 from sparks.pocket import weights_path, world
-from sparks.pocket.training.critic import VARIANTS, draw_questions, every_prompt, truth
+from sparks.pocket.training.critic import (
+    VARIANTS,
+    Questions,
+    draw_questions,
+    every_prompt,
+    truth,
+)
 from sparks.pocket.training.shown import DECEPTIONS, deceive, shown
 from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES
 from sparks.pocket.world import Scenes
@@ -36,9 +42,22 @@ def flawed(kind: str, actions: tuple[str, ...], count: int = 12) -> tuple[Tensor
     return deceive(scenes, kind, torch.Generator().manual_seed(0)), scenes
 
 
+def test_many_questions_at_once_are_answered_as_one_by_one(critic: QwenCritic) -> None:
+    questions = Questions(critic.model, critic.tokenizer, torch.device("cpu"))
+    prompts = every_prompt()
+    rows = torch.randint(len(prompts), (2, 4), generator=torch.Generator().manual_seed(0))
+    frames = world.render(world.draw(2, SEED))
+    with torch.no_grad():
+        at_once = questions.ask(critic.model, questions.see(critic.model, frames), rows)
+        for column, asked in enumerate(rows.T):
+            alone = answers(critic, frames, [prompts[row] for row in asked])
+            torch.testing.assert_close(at_once[:, column], alone, atol=1e-4, rtol=1e-4)
+
+
 def test_swapping_the_question_flips_the_answer(critic: QwenCritic) -> None:
     """Each clip is asked whether it shows its own action, then every other one."""
-    scenes = replace(world.draw(7, SEED), action=torch.arange(7))
+    count = len(ACTIONS)
+    scenes = replace(world.draw(count, SEED), action=torch.arange(count))
     frames = world.render(scenes)
     steps = torch.arange(len(ACTIONS))
     asked = [replace(scenes, action=(scenes.action + step) % len(ACTIONS)) for step in steps]

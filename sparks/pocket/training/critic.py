@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sparks.critics.chat import answer_ids, question_inputs
 from sparks.critics.preprocess import Preprocess
-from sparks.critics.qwen import QUESTION, yes_no_logits
+from sparks.critics.qwen import QUESTION
 from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WATCHED = 24  # frames
 PATCHES = 4  # on the side of a frame
 VARIANTS = 6
-QUESTIONS = 4  # on every clip of a training step
+QUESTIONS = 8  # on every clip of a training step
 TRACKED = 7  # numbers by which a frame's object is described
 STAY = ACTIONS.index("stay")
 
@@ -56,7 +56,11 @@ JUDGE = Sizes(hidden=112, layers=3, vision_hidden=96, vision_depth=3)  # held ou
 
 
 class Questions:
-    """Every question as the model's inputs, computed once: ids `[Q, S]`, positions `[., Q, S]`."""
+    """Every question as the model's inputs, computed once, and several asked of a video at a time.
+
+    All questions begin alike, with the video, and differ at their ends only. So the beginning goes
+    through the model once, followed by the ends of all that are asked, none of which sees another.
+    """
 
     def __init__(
         self,
@@ -64,8 +68,8 @@ class Questions:
         tokenizer: Qwen2Tokenizer,
         device: torch.device,
     ) -> None:
-        indices = select(world.NUM_FRAMES, WATCHED, "linspace")
-        seconds = 2 * (indices[-1] - indices[0] + 1) / len(indices) / float(world.FPS)
+        self.indices = select(world.NUM_FRAMES, WATCHED, "linspace")
+        seconds = 2 * (self.indices[-1] - self.indices[0] + 1) / WATCHED / float(world.FPS)
         texts = [QUESTION.replace("{prompt}", prompt) for prompt in every_prompt()]
         grid = (WATCHED // 2, PATCHES, PATCHES)
         inputs = question_inputs(tokenizer, model.config, texts, grid, seconds)
@@ -76,11 +80,17 @@ class Questions:
             second_per_grid_ts=inputs["second_per_grid_ts"],
             attention_mask=inputs["attention_mask"],
         )
-        self.indices = indices
+        lengths = inputs["attention_mask"].sum(1)  # the padding is on the left
+        longest, width = int(lengths.argmax()), int(lengths.max())
+        ids, positions = inputs["input_ids"][:, -width:], positions[..., -width:]
+        alike = (ids == ids[longest])[lengths == width].all(0).int()
+        shared = int(alike.cumprod(0).sum())
         self.answers = answer_ids(tokenizer, ("yes", "no"))
-        self.positions = positions.to(device)
-        names = ("input_ids", "attention_mask", "mm_token_type_ids")
-        self.inputs = {name: inputs[name].to(device) for name in names}
+        self.start, self.start_at = ids[longest, :shared].to(device), positions[:, longest, :shared]
+        self.start_at = self.start_at.to(device)
+        self.ends, self.ends_at = ids[:, shared:].to(device), positions[..., shared:].to(device)
+        column = torch.arange(width - shared, device=device)
+        self.said = column >= (width - lengths.to(device))[:, None]  # not the end of the beginning
         self.preprocess = Preprocess(model.config.vision_config.patch_size)
 
     def see(self, model: Any, frames: Tensor) -> Tensor:
@@ -92,17 +102,37 @@ class Questions:
         return torch.cat(list(seen)).unflatten(0, (len(frames), -1))
 
     def ask(self, model: Any, seen: Tensor, rows: Tensor) -> Tensor:
-        """Log odds of yes `[B]` for the videos `seen`, question `rows [B]`."""
-        batch = {name: value[rows] for name, value in self.inputs.items()}
-        words = model.get_input_embeddings()(batch["input_ids"])
-        places = (batch["input_ids"] == model.config.video_token_id)[..., None].expand_as(words)
-        inputs = {
-            "inputs_embeds": words.masked_scatter(places, seen.to(words.dtype)),
-            "attention_mask": batch["attention_mask"],
-            "position_ids": self.positions[:, rows],
-        }
-        logits = yes_no_logits(model, inputs, self.answers)
-        return logits[:, 0] - logits[:, 1]
+        """Log odds of yes `[B, n]` for the videos `seen`, to the questions `rows [B, n]`."""
+        count, asked = rows.shape
+        ids = torch.cat([self.start.expand(count, -1), self.ends[rows].flatten(1)], dim=1)
+        words = model.get_input_embeddings()(ids)
+        places = (ids == model.config.video_token_id)[..., None].expand_as(words)
+        beginning = self.start_at[:, None].expand(-1, count, -1)
+        output = model.model.language_model(
+            inputs_embeds=words.masked_scatter(places, seen.to(words.dtype)),
+            attention_mask={"full_attention": self._mask(rows)},
+            position_ids=torch.cat([beginning, self.ends_at[:, rows].flatten(2)], dim=2),
+            use_cache=False,
+        ).last_hidden_state
+        last = output[:, len(self.start) :].unflatten(1, (asked, -1))[:, :, -1]
+        head = model.lm_head.weight[self.answers]
+        with torch.autocast(last.device.type, enabled=False):
+            logits = last.float() @ head.float().T
+        return logits[..., 0] - logits[..., 1]
+
+    def _mask(self, rows: Tensor) -> Tensor:
+        """What may be seen from where, `[B, 1, L, L]` bool: the beginning, and one's own end."""
+        count, asked = rows.shape
+        start, width = len(self.start), self.ends.shape[1]
+        part = torch.arange(asked, device=rows.device).repeat_interleave(width)
+        part = torch.cat([part.new_full((start,), -1), part])
+        place = torch.arange(len(part), device=rows.device)
+        earlier = place <= place[:, None]
+        own = earlier & ((part == part[:, None]) | (part == -1))
+        known = torch.cat([part.new_ones(count, start).bool(), self.said[rows].flatten(1)], dim=1)
+        # A place that is not said sees itself, since everything must see something.
+        seen = own & known[:, None] | torch.eye(len(part), dtype=torch.bool, device=rows.device)
+        return seen[:, None]
 
 
 def every_prompt() -> list[str]:
@@ -166,13 +196,12 @@ def train_critic(
             read = eyes(seen.unflatten(1, (WATCHED // 2, tokens)).flatten(2)).float()
         error = reading_error(read, shown)
         cpu = generator(step, torch.device("cpu"), 3)
-        for _ in range(QUESTIONS):
-            asked = draw_questions(shown.scenes, cpu)
-            label, weight = truth(shown, asked)
-            with autocast(device):
-                odds = questions.ask(model, seen, row(*asked))
-            error = error + F.binary_cross_entropy_with_logits(odds, label, weight) / QUESTIONS
-        return error
+        asked = [draw_questions(shown.scenes, cpu) for _ in range(QUESTIONS)]
+        known = [truth(shown, one) for one in asked]
+        labels, weights = (torch.stack(column, 1) for column in zip(*known, strict=True))
+        with autocast(device):
+            odds = questions.ask(model, seen, torch.stack([row(*one) for one in asked], 1))
+        return error + F.binary_cross_entropy_with_logits(odds, labels, weights)
 
     rate = 1e-3 if start is None else 5e-4
     fit(name, [model, eyes], loss, folder, budget, learning_rate=rate, weight_decay=0.05)

@@ -12,6 +12,7 @@ nothing between, and a search that changes the sound a little sees no change at 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +76,7 @@ def encode_world(
     encoder: Gemma3ForConditionalGeneration,
     device: torch.device,
     seed: int,
-    chunk: int = 250,
+    chunk: int = 50,
 ) -> Cache:
     """Render, sound and encode clips once; the renderer is slower than a training step.
 
@@ -125,6 +126,16 @@ def encode_world(
     )
 
 
+def kept_clips(path: Path, encode: Callable[[], Cache], device: torch.device) -> Cache:
+    """What `path` keeps from an earlier start of the training, or else what it will keep."""
+    if not path.is_file():
+        cache = encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(vars(cache), path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+    return Cache(**torch.load(path, map_location=device, weights_only=True))
+
+
 def train_denoiser(
     networks: tuple[LTX2VideoTransformer3DModel, LTX2TextConnectors],
     cache: Cache,
@@ -133,7 +144,7 @@ def train_denoiser(
     device: torch.device,
     batch: int,
     seed: int,
-    learning_rate: float = 1e-3,
+    rates: tuple[float, float] = (1e-3, 2.5e-3),
 ) -> tuple[LTX2VideoTransformer3DModel, LTX2TextConnectors]:
     """Flow matching: x_t = (1 - sigma) x_0 + sigma eps, the model predicts eps - x_0."""
     denoiser, connectors = (network.to(device).train() for network in networks)
@@ -174,7 +185,16 @@ def train_denoiser(
         audio_error = _masked_error(outputs[1], example.audio_target, example.audio_mask)
         return video_error + 0.3 * audio_error
 
-    fit("denoiser", [denoiser, connectors], loss, folder, budget, learning_rate=learning_rate)
+    rate, matrix_rate = rates
+    fit(
+        "denoiser",
+        [denoiser, connectors],
+        loss,
+        folder,
+        budget,
+        learning_rate=rate,
+        matrix_rate=matrix_rate,
+    )
     return denoiser.eval(), connectors.eval()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sparks.errors import SparksError
 from sparks.pocket.training import fast, parallel
+from sparks.pocket.training.optimisers import optimisers
 
 EMA = 0.999
 WARMUP = 0.03  # of the run
@@ -39,6 +41,7 @@ def fit(
     budget: Budget,
     *,
     learning_rate: float = 6e-4,
+    matrix_rate: float | None = None,
     weight_decay: float = 0.01,
 ) -> None:
     """Minimise `loss(step)` over the modules' parameters, then leave the averaged weights in them.
@@ -47,16 +50,18 @@ def fit(
     there. `loss` must draw its data from the number that it is given alone, so that resuming
     repeats nothing; processes that train together give it different numbers (`parallel`).
 
+    Args:
+        learning_rate, matrix_rate: at their highest; see `optimisers`.
+
     Raises:
         SparksError: the loss is not finite.
     """
+    modules = list(modules)
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
-    )
+    steppers = optimisers(modules, learning_rate, matrix_rate, weight_decay)
     average = [p.detach().clone() for p in parameters]
     path = folder / f"{name}.state.pt"
-    step = first = _resume(path, parameters, average, optimizer)
+    step = first = _resume(path, parameters, average, steppers)
     began = saved = time.monotonic()
     spent, smooth = 0.0, math.nan
     with fast.plain_attention(), _progress() as bar:
@@ -67,13 +72,15 @@ def fit(
                 spent = parallel.agreed(spent, parameters[0].device)
             if spent >= 1:
                 break
-            _set_rate(optimizer, learning_rate, max(step / budget.steps, spent))
+            _set_rates(steppers, max(step / budget.steps, spent))
             value = loss(step * parallel.size() + parallel.rank())
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None
             value.backward()
             parallel.average_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
+            for stepper in steppers:
+                stepper.step()
             decay = min(EMA, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
             step += 1
@@ -87,9 +94,9 @@ def fit(
                 if not bar.console.is_terminal and step % 500 == 0:
                     bar.console.print(f"{name} {step}/{budget.steps} loss {smooth:.5f}")
             if time.monotonic() - saved > SAVE_EVERY:
-                _save(path, step, parameters, average, optimizer)
+                _save(path, step, parameters, average, steppers)
                 saved = time.monotonic()
-    _save(path, step, parameters, average, optimizer)
+    _save(path, step, parameters, average, steppers)
     with torch.no_grad():
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)
@@ -100,11 +107,12 @@ def generator(step: int, device: torch.device, salt: int = 0) -> torch.Generator
     return torch.Generator(device).manual_seed(salt * 1_000_003 + step)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, peak: float, progress: float) -> None:
-    rate = peak * min(1.0, progress / WARMUP + 1e-3)
-    rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+def _set_rates(steppers: Iterable[Optimizer], progress: float) -> None:
+    share = min(1.0, progress / WARMUP + 1e-3)
+    share *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    for stepper in steppers:
+        for group in stepper.param_groups:
+            group["lr"] = share * stepper.defaults["lr"]
 
 
 def _save(
@@ -112,7 +120,7 @@ def _save(
     step: int,
     parameters: list[nn.Parameter],
     average: list[Tensor],
-    optimizer: torch.optim.Optimizer,
+    steppers: Sequence[Optimizer],
 ) -> None:
     if parallel.rank() > 0:
         return
@@ -121,7 +129,7 @@ def _save(
         "step": step,
         "parameters": [p.detach() for p in parameters],
         "average": average,
-        "optimizer": optimizer.state_dict(),
+        "steppers": [stepper.state_dict() for stepper in steppers],
     }
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
@@ -131,7 +139,7 @@ def _resume(
     path: Path,
     parameters: list[nn.Parameter],
     average: list[Tensor],
-    optimizer: torch.optim.Optimizer,
+    steppers: Sequence[Optimizer],
 ) -> int:
     if not path.exists():
         return 0
@@ -142,7 +150,8 @@ def _resume(
         ):
             parameter.copy_(saved)
             mean.copy_(kept)
-    optimizer.load_state_dict(state["optimizer"])
+    for stepper, saved in zip(steppers, state["steppers"], strict=True):
+        stepper.load_state_dict(saved)
     return int(state["step"])
 
 

@@ -33,7 +33,7 @@ class Plan:
     seed: int = 0
     scale: float = 1.0  # of all step counts
     minutes: float = float("inf")  # at most, per stage
-    clips: int = 60_000  # encoded for the denoiser
+    clips: int = 40_000  # encoded for the denoiser
     batch: float = 1.0  # of all batch sizes
     warm: bool = False  # denoiser and critics go on from the weights in the model folder
 
@@ -88,23 +88,27 @@ def perceptual(plan: Plan) -> Made:
 
 def denoiser(plan: Plan) -> Made:
     from sparks.pocket.training import models
-    from sparks.pocket.training.denoiser import encode_world, train_denoiser
+    from sparks.pocket.training.denoiser import encode_world, kept_clips, train_denoiser
 
     video, audio = autoencoders(plan)
     tokenizer, encoder = text_models(plan)
     clips = parallel.share(plan.clips)
     numbers = range(parallel.rank() * clips, (parallel.rank() + 1) * clips)
-    cache = encode_world(numbers, video, audio, tokenizer, encoder, plan.device, plan.seed)
+    cache = kept_clips(
+        plan.work / f"clips-{numbers.start}-{numbers.stop}-{plan.seed}.pt",
+        lambda: encode_world(numbers, video, audio, tokenizer, encoder, plan.device, plan.seed),
+        plan.device,
+    )
     networks = denoiser_models(plan) if plan.warm else (models.denoiser(), models.connectors())
     transformer, connectors = train_denoiser(
         networks,
         cache,
         plan.work,
-        plan.budget(2_400),
+        plan.budget(11_000),
         plan.device,
-        plan.size(384),
+        plan.size(48),
         plan.seed,
-        5e-4 if plan.warm else 1e-3,
+        *([(3e-4, 1e-3)] if plan.warm else []),
     )
     return {"transformer": partial(save, transformer), "connectors": partial(save, connectors)}
 

@@ -1,4 +1,4 @@
-"""The pages that show every edit of a `sparks bench --sheets`: a table and all pictures, as Markdown.
+"""The pages that show every edit of a `sparks bench --sheets`: a table and all pictures.
 
     python benchmarks/sheets.py RUN docs/images/pocket25
 

@@ -156,7 +156,7 @@ def perceptual(folder: Path, count: int) -> Figures:
     for name, step in (
         ("place", {"x": 0.06}),
         ("size", {"scale": 0.2}),
-        ("angle", {"angle": 0.6}),
+        ("angle", {"angle": 0.3}),
     ):
         change = torch.tensor([step.get(part, 0.0) for part in world.STATE])
         near, far = (world.paint(scenes, (state + k * change)[:, None])[:, 0] for k in (1, 2))

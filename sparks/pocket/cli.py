@@ -23,7 +23,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     scale: Annotated[float, typer.Option(min=0.0, help="Multiplies all step counts.")] = 1.0,
-    minutes: Annotated[float, typer.Option(min=0.0, help="At most, per stage.")] = float("inf"),
+    minutes: Annotated[float, typer.Option(min=0.01, help="At most, per stage.")] = float("inf"),
     clips: Annotated[int, typer.Option(min=1, help="Encoded for the denoiser.")] = 40_000,
     batch: Annotated[float, typer.Option(min=0.0, help="Multiplies all batch sizes.")] = 1.0,
     warm: Annotated[

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sparks.pocket.world import SIZE
+from sparks.pocket.world import SIZE, WATCHED
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPTokenizer, XCLIPModel
@@ -57,7 +57,7 @@ def build_clip(tokenizer: CLIPTokenizer, *, hidden: int = 128, layers: int = 3) 
 
 
 def build_xclip(
-    tokenizer: CLIPTokenizer, *, num_frames: int = 24, hidden: int = 96, layers: int = 3
+    tokenizer: CLIPTokenizer, *, num_frames: int = WATCHED, hidden: int = 96, layers: int = 3
 ) -> XCLIPModel:
     """A random float32 X-CLIP for `num_frames` frames of the world, in training mode."""
     from transformers import XCLIPConfig, XCLIPModel

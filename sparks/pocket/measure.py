@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparks.errors import SparksError
 from sparks.pocket.words import ACTIONS, COLOURS, understand
 from sparks.pocket.world import FPS, RGB
 
@@ -106,8 +107,16 @@ def judge(frames: Tensor, prompts: list[str]) -> Verdict:
     """Does each clip of `frames [B, T, 3, H, W]` show what its prompt says?
 
     A prompt must name a colour and an action (`understand`); the shape is not judged.
+
+    Raises:
+        SparksError: a prompt names no colour or no action.
     """
     sentences = [understand(prompt) for prompt in prompts]
+    for prompt, said in zip(prompts, sentences, strict=True):
+        if said.colour is None or said.action is None:
+            raise SparksError(
+                f"prompt {prompt!r} names no colour or no action; say e.g. 'a red ball jumps'"
+            )
     colour = torch.tensor([COLOURS.index(s.colour) for s in sentences if s.colour])
     action = torch.tensor([ACTIONS.index(s.action) for s in sentences if s.action])
     seen = track(frames, colour.to(frames.device))

@@ -28,6 +28,7 @@ SHAPES = ("ball", "box", "triangle", "cross", "star")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")
 ACTIONS = tuple(PHRASES)
 MOVING = ACTIONS[1:]
+VARIANTS = 6  # of a sentence: two articles, three wordings
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ def phrase(colour: str, shape: str, action: str | None, variant: int = 0) -> str
         return f"{article} {colour} {shape}"
     wordings = PHRASES[action]
     return f"{article} {colour} {shape} {wordings[(variant // 2) % len(wordings)]}"
+
+
+def every_prompt() -> list[str]:
+    """Indexed by colour, shape, action and variant, the last running fastest."""
+    return [
+        phrase(colour, shape, action, variant)
+        for colour in COLOURS
+        for shape in SHAPES
+        for action in ACTIONS
+        for variant in range(VARIANTS)
+    ]
 
 
 def understand(prompt: str) -> Sentence:

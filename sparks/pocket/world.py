@@ -13,7 +13,7 @@ the stereo balance follows the horizontal position, an open mouth adds an overto
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
@@ -25,8 +25,10 @@ from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
 
 SIZE = 96
 NUM_FRAMES = 25
+WATCHED = 24  # of them, evenly spaced, are what a critic looks at
 FPS = Fraction(25, 2)
 DURATION = float(NUM_FRAMES / FPS)
+REST = 0.15  # seconds at the end in which nothing moves any more
 SAMPLE_RATE = 16000
 NUM_SAMPLES = round(DURATION * SAMPLE_RATE)
 
@@ -114,81 +116,74 @@ def draw(count: int, seed: int, actions: Sequence[str] = ACTIONS) -> Scenes:
     length = uniform(0.9, 1.3)
     grey = uniform(0.45, 0.9, 1)
     floor = grey * uniform(0.6, 0.85, 1)
-    scenes = Scenes(
-        shape=choose(len(SHAPES)),
-        colour=choose(len(COLOURS)),
-        action=pool[choose(len(pool))],
-        x=uniform(0.38, 0.62),
-        y=uniform(0.52, 0.64),  # room to fall, and for two
-        radius=uniform(0.115, 0.145),
-        start=uniform(0.0, 1.0) * (DURATION - 0.15 - length - 0.25) + 0.25,
-        length=length,
-        amplitude=uniform(0.0, 1.0),
-        share=torch.ones(count),
-        turns=choose(2) + 1,
-        sky=(grey + uniform(-0.03, 0.03, 3)).clamp(0, 1),
-        ground=(floor + uniform(-0.03, 0.03, 3)).clamp(0, 1),
-        horizon=uniform(0.45, 0.7),
-        stripes=torch.stack(
+    alone: dict[str, Tensor] = {
+        "shape": choose(len(SHAPES)),
+        "colour": choose(len(COLOURS)),
+        "action": pool[choose(len(pool))],
+        "x": uniform(0.38, 0.62),
+        "y": uniform(0.52, 0.64),  # room to fall, and for two
+        "radius": uniform(0.115, 0.145),
+        "start": uniform(0.0, 1.0) * (DURATION - REST - length - 0.25) + 0.25,
+        "length": length,
+        "amplitude": uniform(0.0, 1.0),
+        "share": torch.ones(count),
+        "turns": choose(2) + 1,
+        "sky": (grey + uniform(-0.03, 0.03, 3)).clamp(0, 1),
+        "ground": (floor + uniform(-0.03, 0.03, 3)).clamp(0, 1),
+        "horizon": uniform(0.45, 0.7),
+        "stripes": torch.stack(
             [uniform(0, 0.06) * (uniform(0, 1) < 0.5), uniform(2, 6), uniform(0, 2 * math.pi)],
             dim=1,
         ),
-        hiss=uniform(0.001, 0.006),
-        drift=torch.zeros(count),
-        other_shape=torch.zeros(count, dtype=torch.long),
-        other_colour=torch.zeros(count, dtype=torch.long),
-        other_place=torch.zeros(count, 3),
-    )
-    return _busy(scenes, uniform, choose)
+        "hiss": uniform(0.001, 0.006),
+    }
+    return Scenes(**alone | _busy(alone, uniform, choose))
 
 
 def _busy(
-    scenes: Scenes, uniform: Callable[..., Tensor], choose: Callable[[int], Tensor]
-) -> Scenes:
+    alone: Mapping[str, Tensor], uniform: Callable[..., Tensor], choose: Callable[[int], Tensor]
+) -> dict[str, Tensor]:
     """Some of the scenes with a second object of another colour, some with moving stripes."""
-    count = len(scenes)
     drifts, backwards = uniform(0, 1) < DRIFT, uniform(0, 1) < 0.5
-    stripes = torch.stack([uniform(0.03, 0.07), *scenes.stripes.unbind(1)[1:]], dim=1)
+    stripes = torch.stack([uniform(0.03, 0.07), *alone["stripes"].unbind(1)[1:]], dim=1)
     side = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     place = torch.stack(
         [0.5 + side * uniform(0.22, 0.38), uniform(0.8, 0.88), uniform(0.08, 0.1)], 1
     )
     accompanied = (uniform(0, 1) < COMPANY)[:, None]
-    return replace(
-        scenes,
-        stripes=torch.where(drifts[:, None], stripes, scenes.stripes),
-        drift=drifts * torch.where(backwards, -1.0, 1.0) * uniform(1.5, 4.0),
-        other_shape=choose(len(SHAPES)),
-        other_colour=(scenes.colour + 1 + choose(len(COLOURS) - 1)) % len(COLOURS),
-        other_place=torch.where(accompanied, place, torch.zeros(count, 3)),
-    )
+    return {
+        "stripes": torch.where(drifts[:, None], stripes, alone["stripes"]),
+        "drift": drifts * torch.where(backwards, -1.0, 1.0) * uniform(1.5, 4.0),
+        "other_shape": choose(len(SHAPES)),
+        "other_colour": (alone["colour"] + 1 + choose(len(COLOURS) - 1)) % len(COLOURS),
+        "other_place": torch.where(accompanied, place, torch.zeros_like(place)),
+    }
 
 
-def join(first: Scenes, second: Scenes) -> Scenes:
-    names = [field.name for field in fields(Scenes)]
-    return Scenes(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in names))
+def lasting(scenes: Scenes) -> Tensor:
+    """Seconds `[B]` that each action takes; two in a row need all the time there is left."""
+    twice = scenes.action == ACTIONS.index("jump_spin")
+    return torch.where(twice, DURATION - REST - scenes.start, scenes.length)
 
 
 def motion(scenes: Scenes, times: Tensor) -> Tensor:
     """Ground-truth state curves `[B, T, 7]` (see STATE) at `times [T]` in seconds."""
-    names = ("x", "y", "action", "start", "length", "amplitude", "turns", "share", "drift")
+    names = ("x", "y", "action", "start", "amplitude", "turns", "share", "drift")
     column = {name: getattr(scenes, name)[:, None] for name in names}
-    strength, turns = column["amplitude"], column["turns"].clamp(min=1)
+    strength, turns = column["amplitude"], column["turns"]
 
     def doing(action: str) -> Tensor:
         return (column["action"] == ACTIONS.index(action)).float()
 
-    # Two in a row need all the time there is left.
     twice = doing("jump_spin")
-    length = torch.where(twice > 0, DURATION - 0.15 - column["start"], column["length"])
-    u = ((times[None] - column["start"]) / length).clamp(0, 1)
+    u = ((times[None] - column["start"]) / lasting(scenes)[:, None]).clamp(0, 1)
     first, second = (2 * u).clamp(max=1), (2 * u - 1).clamp(min=0)
     wink = 0.5 - 0.5 * torch.cos(2 * math.pi * turns * u)
     rise = doing("jump") * (0.22 + 0.16 * strength) * torch.sin(math.pi * u) ** 2
     rise = rise + twice * (0.17 + 0.08 * strength) * torch.sin(math.pi * first) ** 2
     rise = rise - doing("fall") * (0.15 + 0.05 * strength) * _bouncing(u)
     direction = doing("slide_right") - doing("slide_left")
-    turn = doing("spin") * (0.75 + 0.25 * column["turns"]) * _ease(u) + twice * _ease(second)
+    turn = doing("spin") * (0.75 + 0.25 * turns) * _ease(u) + twice * _ease(second)
     rock = doing("wave") * (0.8 + 0.25 * strength) * torch.sin(math.pi * (2 + turns) * u)
     share = column["share"]
     return torch.stack(

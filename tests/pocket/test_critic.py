@@ -8,15 +8,9 @@ from torch import Tensor
 
 from sparks.critics.qwen import QwenCritic
 from sparks.pocket import weights_path, world
-from sparks.pocket.training.critic import (
-    VARIANTS,
-    Questions,
-    draw_questions,
-    every_prompt,
-    truth,
-)
+from sparks.pocket.training.critic import Questions, draw_questions, truth
 from sparks.pocket.training.shown import DECEPTIONS, deceive, shown
-from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES
+from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, VARIANTS, every_prompt
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
 

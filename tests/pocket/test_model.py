@@ -17,8 +17,9 @@ from sparks.errors import SparksError
 from sparks.media import Clip
 from sparks.pocket import measure, weights_path, world
 from sparks.pocket.perceptual import load_perceptual
+from sparks.pocket.training.acceptance import every_action
 from sparks.pocket.training.codec import decode_video, encode_video
-from sparks.pocket.words import ACTIONS, MOVING, vocabulary
+from sparks.pocket.words import ACTIONS, vocabulary
 from sparks.pocket.world import Scenes
 from tests.pocket.conftest import SEED
 
@@ -98,10 +99,7 @@ def test_no_perceptual_trunk_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_video_codec_keeps_the_verdict(editor: LTX2Editor) -> None:
-    drawn = world.draw(2, SEED)
-    scenes = drawn.acting(ACTIONS[0])
-    for action in MOVING:
-        scenes = world.join(scenes, drawn.acting(action))
+    scenes = every_action(2 * len(ACTIONS))
     frames = world.render(scenes)
     with torch.no_grad():
         again = decode_video(editor.vae, encode_video(editor.vae, frames))

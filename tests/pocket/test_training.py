@@ -75,9 +75,16 @@ def test_training_lowers_the_loss_and_minutes_end_it(tmp_path: Path) -> None:
     fit("none", [module], regression(module, stop_at=0), tmp_path, Budget(9, minutes=1e-9))
 
 
+def test_minutes_count_over_all_starts(tmp_path: Path) -> None:
+    module = network()
+    budget = Budget(1_000_000, minutes=0.005)
+    fit("one", [module], regression(module), tmp_path, budget)
+    fit("one", [module], lambda step: pytest.fail(f"step {step}"), tmp_path, budget)
+
+
 def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     module = network()
-    with pytest.raises(SparksError, match=r"odd: loss is nan at step 50; delete .*odd\.state\.pt"):
+    with pytest.raises(SparksError, match=r"odd: loss is nan at step 50; .* delete it"):
         fit(
             "odd",
             [module],

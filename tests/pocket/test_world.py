@@ -77,10 +77,8 @@ def test_shapes_and_ranges() -> None:
     assert world.motion(scenes, world.frame_times()).shape == (5, 25, len(world.STATE))
 
 
-def test_scenes_can_be_sliced_joined_and_told_to_act() -> None:
+def test_scenes_can_be_sliced_and_told_to_act() -> None:
     scenes = world.draw(6, SEED)
-    joined = world.join(scenes[:2], scenes[2:])
-    assert torch.equal(joined.radius, scenes.radius)
     assert len(scenes[torch.tensor([0, 3])]) == 2
     idle = scenes.acting("stay")
     assert torch.equal(idle.sky, scenes.sky)

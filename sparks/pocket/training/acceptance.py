@@ -14,10 +14,18 @@ from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.pocket import measure, world
-from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase, understand
+from sparks.pocket.words import (
+    ACTIONS,
+    COLOURS,
+    MOVING,
+    SHAPES,
+    VARIANTS,
+    every_prompt,
+    phrase,
+    understand,
+)
 
 SEED = 777_000_001
-WATCHED = 24  # frames that a critic looks at
 OPTIONAL = ("clip", "xclip", "judge")
 Figures = dict[str, float]
 Ask = Callable[[Tensor, str, str], Tensor]  # clip, prompt, the still one: log odds
@@ -130,10 +138,10 @@ def text_encoder(folder: Path, count: int) -> Figures:
     encoder = Gemma3ForConditionalGeneration.from_pretrained(
         folder / "text_encoder", dtype=torch.float32
     )
-    texts = [phrase(c, s, a, v) for c in COLOURS for s in SHAPES for a in ACTIONS for v in range(6)]
+    texts = every_prompt()
     states = hidden_states(encoder.eval(), *tokenise(tokenizer, texts, torch.device("cpu")))
     features = torch.cat([states[:, -1].flatten(1), torch.ones(len(texts), 1)], dim=1)
-    held = torch.arange(len(texts)) % 6 == 3  # one wording of each meaning
+    held = torch.arange(len(texts)) % VARIANTS == 3  # one wording of each meaning
     read = [understand(text) for text in texts]
     figures = {}
     for name, known in (("colour", COLOURS), ("shape", SHAPES), ("action", ACTIONS)):
@@ -199,7 +207,7 @@ def denoiser(folder: Path, count: int) -> Figures:
 def _qwen(folder: Path, count: int) -> list[Answer]:
     from sparks.critics.qwen import QwenCritic
 
-    network = QwenCritic(str(folder), num_frames=WATCHED, fps=world.FPS)
+    network = QwenCritic(str(folder), num_frames=world.WATCHED, fps=world.FPS)
     return answers(lambda clip, prompt, _: network.log_odds(clip, prompt), count, ACTIONS)
 
 
@@ -207,7 +215,7 @@ def _contrast(kind: str, folder: Path, count: int) -> list[Answer]:
     """Each moving action asked about against standing still."""
     from sparks.critics import contrast
 
-    network = getattr(contrast, kind)(folder, num_frames=WATCHED)
+    network = getattr(contrast, kind)(folder, num_frames=world.WATCHED)
 
     def ask(clip: Tensor, prompt: str, still: str) -> Tensor:
         network.contrast = [still]

@@ -38,7 +38,7 @@ def train_video(
     """
     torch.manual_seed(seed)
     vae = models.video_autoencoder().to(device)
-    single = Budget(round(0.19 * budget.steps), 0.2 * budget.minutes)
+    single = Budget(round(0.18 * budget.steps), 0.2 * budget.minutes)
     clips = Budget(budget.steps - single.steps, 0.8 * budget.minutes)
 
     def frames_loss(step: int) -> Tensor:

@@ -26,7 +26,7 @@ from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.grading import WEAK, grade
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
-from sparks.pocket.words import ACTIONS, COLOURS, SHAPES
+from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
@@ -54,7 +54,7 @@ def _train(
 ) -> tuple[Any, CLIPTokenizer]:
     """A second head reads the object's track from the vision tower, and is thrown away."""
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(critic.every_prompt())
+    tokenizer = build_tokenizer(every_prompt())
     model = build(tokenizer)
     if start is not None:
         model.load_state_dict(start.state_dict())
@@ -64,22 +64,22 @@ def _train(
     eyes = nn.Linear(
         2 * patches * vision.hidden_size, 2 * critic.TRACKED + len(COLOURS) + len(SHAPES)
     ).to(device)
-    prompts = tokenizer(critic.every_prompt(), padding=True, return_tensors="pt").to(device)
+    prompts = tokenizer(every_prompt(), padding=True, return_tensors="pt").to(device)
     pixels_of = Pixels(vision.image_size, None, *NORMS["clip"])
-    watched = select(world.NUM_FRAMES, critic.WATCHED, "linspace")
+    watched = select(world.NUM_FRAMES, world.WATCHED, "linspace")
     reel = Reel(vae, batch, budget.steps, seed, device, pool, WEAK)
 
     def loss(step: int) -> Tensor:
         frames, shown = reel.draw(step)
         cpu = generator(step, torch.device("cpu"), 3)
         # One wording of each meaning a step.
-        wording = torch.randint(critic.VARIANTS, (1,), generator=cpu).item()
-        texts = {key: value[wording :: critic.VARIANTS] for key, value in prompts.items()}
+        wording = torch.randint(VARIANTS, (1,), generator=cpu).item()
+        texts = {key: value[wording::VARIANTS] for key, value in prompts.items()}
         seen = critic.camera(frames[:, watched], generator(step, device, 4))
         with autocast(device):
             logits, output = logits_of(model, pixels_of(seen), texts)
             tokens = output.vision_model_output.last_hidden_state[:, 1:]
-            read = eyes(tokens.reshape(len(frames), critic.WATCHED // 2, -1)).float()
+            read = eyes(tokens.reshape(len(frames), world.WATCHED // 2, -1)).float()
         error = critic.reading_error(read, shown) + NAMING * _naming_error(logits, shown)
         return error + _asking_error(logits, shown, cpu)
 
@@ -91,14 +91,12 @@ def _train(
 #: A CLIP that compares single frames with prompts.
 train_clip = partial(_train, "clip", build_clip, clip_logits)
 #: An X-CLIP that compares whole clips with prompts.
-train_xclip = partial(
-    _train, "xclip", partial(build_xclip, num_frames=critic.WATCHED), xclip_logits
-)
+train_xclip = partial(_train, "xclip", build_xclip, xclip_logits)
 
 
 def meaning(colour: Tensor, shape: Tensor, action: Tensor) -> Tensor:
     """Which of the world's prompts, whatever the wording."""
-    return critic.row(colour, shape, action, torch.zeros_like(action)) // critic.VARIANTS
+    return critic.row(colour, shape, action, torch.zeros_like(action)) // VARIANTS
 
 
 def _asking_error(logits: Tensor, shown: Shown, rng: torch.Generator) -> Tensor:

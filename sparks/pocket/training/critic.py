@@ -25,15 +25,14 @@ from sparks.pocket.critic_model import build_model, build_tokenizer
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
-from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, phrase
+from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
+from sparks.pocket.world import WATCHED
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
-WATCHED = 24  # frames
 PATCHES = 4  # on the side of a frame
-VARIANTS = 6
 QUESTIONS = 8  # on every clip of a training step
 TRACKED = 7  # numbers by which a frame's object is described
 STAY = ACTIONS.index("stay")
@@ -133,17 +132,6 @@ class Questions:
         # A place that is not said sees itself, since everything must see something.
         seen = own & known[:, None] | torch.eye(len(part), dtype=torch.bool, device=rows.device)
         return seen[:, None]
-
-
-def every_prompt() -> list[str]:
-    """Indexed by colour, shape, action and wording, the last running fastest."""
-    return [
-        phrase(colour, shape, action, variant)
-        for colour in COLOURS
-        for shape in SHAPES
-        for action in ACTIONS
-        for variant in range(VARIANTS)
-    ]
 
 
 def train_critic(

@@ -27,7 +27,7 @@ from sparks.pocket.training.codec import AUDIO_TOKENS, encode_audio, encode_vide
 from sparks.pocket.training.fast import autocast, compiles
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.text import hidden_states, tokenise
-from sparks.pocket.words import ACTIONS, MOVING, NEGATIVE
+from sparks.pocket.words import ACTIONS, MOVING, NEGATIVE, VARIANTS
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -89,10 +89,9 @@ def encode_world(
     sounds: list[list[Tensor]] = []
     prompts: list[tuple[str, str, str]] = []
     feeble: list[Tensor] = []
-    chunk = min(chunk, len(numbers))
     for start in numbers[::chunk]:
-        salt = seed * 7919 + start
-        scenes, another = _scenes(chunk, salt)
+        salt, count = seed * 7919 + start, min(chunk, numbers.stop - start)
+        scenes, another = _scenes(count, salt)
         scenes, another = scenes.to(device), another.to(device)
         feeble.append(scenes.share < 1)
         state = world.motion(scenes, world.frame_times(device))
@@ -104,7 +103,8 @@ def encode_world(
         heard = [world.sound(version, salt) for version in versions]
         with autocast(device):
             sounds.append([encode_audio(audio_vae, waveform).to(dtype) for waveform in heard])
-        wording = torch.randint(6, (chunk,), generator=torch.Generator().manual_seed(salt)).tolist()
+        rng = torch.Generator().manual_seed(salt)
+        wording = torch.randint(VARIANTS, (count,), generator=rng).tolist()
         generic = scenes.prompts(wording, actions=False)
         prompts += zip(scenes.prompts(wording), generic, another.prompts(wording), strict=True)
     texts = list(dict.fromkeys(p for row in prompts for p in row))
@@ -267,10 +267,6 @@ def coordinates(
 def pack(latent: Tensor) -> Tensor:
     """`[B, C, F, h, w]` to tokens `[B, N, C]`, ordered frame, row, column."""
     return latent.flatten(2).transpose(1, 2)
-
-
-def unpack(tokens: Tensor) -> Tensor:
-    return tokens.transpose(1, 2).unflatten(2, GRID)
 
 
 def _story(cache: Cache, rows: Tensor, uniform: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from sparks.controls import Controls
 from sparks.editors import LTX2Editor, Sampling
 from sparks.media import Clip
 from sparks.pocket import world
+from sparks.pocket.training import parallel
 from sparks.pocket.training.loop import generator
 from sparks.pocket.training.shown import Shown, shown
 from sparks.pocket.words import MOVING
@@ -26,11 +27,14 @@ def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Show
     way a search moves it.
     """
     editor = LTX2Editor(str(folder), device=device)
-    scenes = world.draw(max(1, count // CANDIDATES), seed * 7919 + 50_000_000, MOVING)
     tried = min(CANDIDATES, count)
-    streams = [generator(i, torch.device("cpu"), seed) for i in range(len(scenes))]
-    frames = [_edits(editor, scenes[i : i + 1], tried, rng) for i, rng in enumerate(streams)]
-    rows = torch.arange(len(scenes)).repeat_interleave(tried)
+    scenes = world.draw(max(parallel.size(), count // tried), seed * 7919 + 50_000_000, MOVING)
+    mine = range(parallel.rank(), len(scenes), parallel.size())
+    streams = [generator(i, torch.device("cpu"), seed) for i in mine]
+    frames = [
+        _edits(editor, scenes[i : i + 1], tried, rng) for i, rng in zip(mine, streams, strict=True)
+    ]
+    rows = torch.tensor(mine).repeat_interleave(tried)
     return shown(torch.cat(frames), scenes[rows].to(device))
 
 
@@ -50,7 +54,7 @@ def _edits(editor: LTX2Editor, scene: world.Scenes, tried: int, rng: torch.Gener
     controls = Controls(alpha, uniform(0.5)[:, 0] * delta)
     sampling = Sampling(num_inference_steps=8, grad_steps=1)
     made = editor.render(conditioning, controls, sampling=sampling)
-    return (255 * made).byte()
+    return (255 * made).round().byte()
 
 
 def _clip(scene: world.Scenes) -> Clip:

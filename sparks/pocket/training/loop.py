@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -27,7 +34,7 @@ LOOK_EVERY = 10  # steps, at the clock
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a stage trains: so many steps, or less if `minutes` of this process run out."""
+    """How long a stage trains: so many steps, or fewer if `minutes` of training run out."""
 
     steps: int
     minutes: float = math.inf
@@ -58,48 +65,36 @@ def fit(
     """
     modules = list(modules)
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    steppers = optimisers(modules, learning_rate, matrix_rate, weight_decay)
     average = [p.detach().clone() for p in parameters]
-    path = folder / f"{name}.state.pt"
-    step = first = _resume(path, parameters, average, steppers)
-    began = saved = time.monotonic()
-    spent, smooth = 0.0, math.nan
+    steppers = optimisers(modules, learning_rate, matrix_rate, weight_decay)
+    state = _State(folder / f"{name}.state.pt", parameters, average, steppers)
+    step, minutes = state.load()
+    saved, value, spent = time.monotonic(), None, 0.0
+    began = saved - 60 * minutes
     with fast.plain_attention(), _progress() as bar:
         task = bar.add_task(name, total=budget.steps, completed=step, loss="")
         while step < budget.steps:
-            if step % LOOK_EVERY == 0 or step == first:
+            if step % LOOK_EVERY == 0 or value is None:
                 spent = (time.monotonic() - began) / (60 * budget.minutes)
                 spent = parallel.agreed(spent, parameters[0].device)
             if spent >= 1:
                 break
-            _set_rates(steppers, max(step / budget.steps, spent))
             value = loss(step * parallel.size() + parallel.rank())
-            for parameter in parameters:
-                parameter.grad = None
-            value.backward()
-            parallel.average_gradients(parameters)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            for stepper in steppers:
-                stepper.step()
+            _descend(value, parameters, steppers, max(step / budget.steps, spent))
             decay = min(EMA, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
             step += 1
             if step % 50 == 0:
-                smooth = float(value.detach())
-                if not math.isfinite(smooth):
-                    raise SparksError(
-                        f"{name}: loss is {smooth} at step {step}; delete {path} and retry"
-                    )
-                bar.update(task, completed=step, loss=f"loss {smooth:.4f}")
-                if not bar.console.is_terminal and step % 500 == 0:
-                    bar.console.print(f"{name} {step}/{budget.steps} loss {smooth:.5f}")
+                _report(bar, task, name, step, _finite(value, name, step, state.path))
             if time.monotonic() - saved > SAVE_EVERY:
-                _save(path, step, parameters, average, steppers)
+                _finite(value, name, step, state.path)
                 saved = time.monotonic()
-    _save(path, step, parameters, average, steppers)
+                state.save(step, (saved - began) / 60)
+    if value is not None:
+        _finite(value, name, step, state.path)
+        state.save(step, (time.monotonic() - began) / 60)
     with torch.no_grad():
-        for parameter, mean in zip(parameters, average, strict=True):
-            parameter.copy_(mean)
+        torch._foreach_copy_([p.detach() for p in parameters], average)
 
 
 def generator(step: int, device: torch.device, salt: int = 0) -> torch.Generator:
@@ -107,52 +102,73 @@ def generator(step: int, device: torch.device, salt: int = 0) -> torch.Generator
     return torch.Generator(device).manual_seed(salt * 1_000_003 + step)
 
 
-def _set_rates(steppers: Iterable[Optimizer], progress: float) -> None:
+def _descend(
+    value: Tensor, parameters: list[nn.Parameter], steppers: Iterable[Optimizer], progress: float
+) -> None:
+    """One step down, at the rates of this share of the run."""
     share = min(1.0, progress / WARMUP + 1e-3)
     share *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    for parameter in parameters:
+        parameter.grad = None
+    value.backward()
+    parallel.average_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, 1.0)
     for stepper in steppers:
         for group in stepper.param_groups:
             group["lr"] = share * stepper.defaults["lr"]
+        stepper.step()
 
 
-def _save(
-    path: Path,
-    step: int,
-    parameters: list[nn.Parameter],
-    average: list[Tensor],
-    steppers: Sequence[Optimizer],
-) -> None:
-    if parallel.rank() > 0:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "step": step,
-        "parameters": [p.detach() for p in parameters],
-        "average": average,
-        "steppers": [stepper.state_dict() for stepper in steppers],
-    }
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+def _finite(value: Tensor, name: str, step: int, path: Path) -> float:
+    found = float(value.detach())
+    if not math.isfinite(found):
+        raise SparksError(
+            f"{name}: loss is {found} at step {step}; start again to go on from {path}, or delete it"
+        )
+    return found
 
 
-def _resume(
-    path: Path,
-    parameters: list[nn.Parameter],
-    average: list[Tensor],
-    steppers: Sequence[Optimizer],
-) -> int:
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location=parameters[0].device, weights_only=True)
-    with torch.no_grad():
-        for parameter, mean, saved, kept in zip(
-            parameters, average, state["parameters"], state["average"], strict=True
-        ):
-            parameter.copy_(saved)
-            mean.copy_(kept)
-    for stepper, saved in zip(steppers, state["steppers"], strict=True):
-        stepper.load_state_dict(saved)
-    return int(state["step"])
+@dataclass(frozen=True)
+class _State:
+    """All that a run goes on from, and its file."""
+
+    path: Path
+    parameters: list[nn.Parameter]
+    average: list[Tensor]
+    steppers: list[Optimizer]
+
+    def save(self, step: int, minutes: float) -> None:
+        if parallel.rank() > 0:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "step": step,
+            "minutes": minutes,
+            "parameters": [p.detach() for p in self.parameters],
+            "average": self.average,
+            "steppers": [stepper.state_dict() for stepper in self.steppers],
+        }
+        torch.save(state, self.path.with_suffix(".tmp"))
+        os.replace(self.path.with_suffix(".tmp"), self.path)
+
+    def load(self) -> tuple[int, float]:
+        """Steps and minutes done so far."""
+        if not self.path.exists():
+            return 0, 0.0
+        device = self.parameters[0].device
+        state = torch.load(self.path, map_location=device, weights_only=True)
+        with torch.no_grad():
+            torch._foreach_copy_([p.detach() for p in self.parameters], state["parameters"])
+            torch._foreach_copy_(self.average, state["average"])
+        for stepper, saved in zip(self.steppers, state["steppers"], strict=True):
+            stepper.load_state_dict(saved)
+        return int(state["step"]), float(state["minutes"])
+
+
+def _report(bar: Progress, task: TaskID, name: str, step: int, loss: float) -> None:
+    bar.update(task, completed=step, loss=f"loss {loss:.4f}")
+    if not bar.console.is_terminal and step % 500 == 0:
+        bar.console.print(f"{name} {step} loss {loss:.5f}")
 
 
 def _progress() -> Progress:

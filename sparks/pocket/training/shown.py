@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sparks.pocket import measure, world
+from sparks.pocket.training import parallel
 from sparks.pocket.training.codec import decode_video, encode_video
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.loop import generator
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
 
 DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise", "frozen")
-ERA = 500  # steps
+WEAK = (0.15, 0.4)  # share of the motion that clips too weak to count keep
+ERA = 250  # steps
 DRAWN = 6  # times that a clip of an era is drawn, about
 CHUNK = 128  # clips measured at once
 
@@ -74,7 +76,7 @@ class Reel:
         seed: int,
         device: torch.device,
         pool: Shown | None = None,
-        weak: tuple[float, float] = (0.15, 0.4),
+        weak: tuple[float, float] = WEAK,
     ) -> None:
         self._make = lambda number: watch(vae, batch, seed, number, device, weak)
         self._batches = -(-min(ERA, steps) // DRAWN)
@@ -85,7 +87,7 @@ class Reel:
     def draw(self, step: int) -> tuple[Tensor, Shown]:
         """The frames in [0, 1] of this step, and what is known of them."""
         rng = generator(step, self._device, 6)
-        found = _pick(self._clips_of(step // ERA), self._batch, rng)
+        found = _pick(self._clips_of(step // (ERA * parallel.size())), self._batch, rng)
         if self._pool is not None:
             found = found.join(_pick(self._pool, self._batch // 2, rng))
         return found.frames.float() / 255, found
@@ -93,8 +95,8 @@ class Reel:
     def _clips_of(self, era: int) -> Shown:
         if self._clips is None or era != self._era:
             self._clips = None  # room for the new ones
-            numbers = range(era * ERA, era * ERA + self._batches)
-            made = [shown(*self._make(number)) for number in numbers]
+            first = (era * parallel.size() + parallel.rank()) * ERA
+            made = [shown(*self._make(first + number)) for number in range(self._batches)]
             self._era, self._clips = era, _each(torch.cat, *made)
         return self._clips
 
@@ -118,7 +120,7 @@ def watch(
     seed: int,
     step: int,
     device: torch.device,
-    weak: tuple[float, float] = (0.15, 0.4),
+    weak: tuple[float, float] = WEAK,
 ) -> tuple[Tensor, world.Scenes]:
     """Honest and deceptive clips, half of them through the codec with a noisy latent."""
     scenes = world.draw(batch, seed * 7919 + step).to(device)
@@ -140,7 +142,7 @@ def deceive(
     scenes: world.Scenes,
     kind: str,
     rng: torch.Generator,
-    weak: tuple[float, float] = (0.15, 0.4),
+    weak: tuple[float, float] = WEAK,
 ) -> Tensor:
     """Frames of the scenes with a flaw that a careful judge must notice (`none`: without).
 
@@ -152,10 +154,11 @@ def deceive(
     frame = torch.arange(world.NUM_FRAMES, device=device)
     crest = _crest(scenes)
     peak = crest < 1
-    moment = (scenes.start + scenes.length * crest) * float(world.FPS)
+    length = world.lasting(scenes)
+    moment = (scenes.start + length * crest) * float(world.FPS)
     last = moment.long().clamp(max=world.NUM_FRAMES - 1)
     late = state[torch.arange(len(scenes), device=device), last]
-    cut = (scenes.start + 0.5 * scenes.length) * float(world.FPS)
+    cut = (scenes.start + 0.5 * length) * float(world.FPS)
     if kind == "teleport":
         gone = (frame[None] >= cut[:, None])[..., None]
         back = peak[:, None, None] & (frame[None] >= cut[:, None] + 5)[..., None]
@@ -185,7 +188,7 @@ def _crest(scenes: world.Scenes) -> Tensor:
 
     A blink is at rest there: it does nothing under a teleport or a dissolve.
     """
-    turns, crest = scenes.turns.clamp(min=1), torch.ones_like(scenes.x)
+    turns, crest = scenes.turns, torch.ones_like(scenes.x)
     returning = {
         "jump": crest / 2,
         "open": 0.5 / turns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,14 +38,19 @@ class Plan:
     batch: float = 1.0  # of all batch sizes
     warm: bool = False  # denoiser and critics go on from the weights in the model folder
 
+    @property
+    def states(self) -> Path:
+        """Where training states are; going on from weights is a training of its own."""
+        return self.work / "warm" if self.warm else self.work
+
     def budget(self, steps: int) -> Budget:
         return Budget(max(1, round(steps * self.scale)), self.minutes)
 
-    def size(self, batch: int) -> int:
+    def batch_size(self, batch: int) -> int:
         """What of a batch this process draws."""
         return max(2, parallel.share(round(batch * self.batch)))
 
-    def share(self, count: int) -> int:
+    def amount(self, count: int) -> int:
         """Of what is made once, for a stage; less only in a run of fewer steps."""
         return max(1, round(count * min(1.0, self.scale)))
 
@@ -56,7 +62,7 @@ Made: TypeAlias = Mapping[str, Callable[[Path], object]]
 def video_vae(plan: Plan) -> Made:
     from sparks.pocket.training.codec import train_video
 
-    size, sample = plan.size(48), plan.share(16)
+    size, sample = plan.batch_size(48), plan.amount(16)
     vae = train_video(plan.work, plan.budget(7_450), plan.device, size, plan.seed, sample)
     return {"vae": partial(save, vae)}
 
@@ -64,8 +70,8 @@ def video_vae(plan: Plan) -> Made:
 def audio_vae(plan: Plan) -> Made:
     from sparks.pocket.training.codec import train_audio
 
-    size, sample = plan.size(32), plan.share(16)
-    vae = train_audio(plan.work, plan.budget(5_250), plan.device, size, plan.seed, sample)
+    size, sample = plan.batch_size(32), plan.amount(16)
+    vae = train_audio(plan.work, plan.budget(1_550), plan.device, size, plan.seed, sample)
     return {"audio_vae": partial(save, vae)}
 
 
@@ -73,7 +79,7 @@ def text_encoder(plan: Plan) -> Made:
     from sparks.pocket.training.text import train_text
 
     tokenizer, encoder = train_text(
-        plan.work, plan.budget(1_500), plan.device, plan.size(64), plan.seed
+        plan.work, plan.budget(1_500), plan.device, plan.batch_size(64), plan.seed
     )
     return {"tokenizer": tokenizer.save_pretrained, "text_encoder": partial(save, encoder)}
 
@@ -82,7 +88,9 @@ def perceptual(plan: Plan) -> Made:
     from sparks.pocket.perceptual import save_trunk
     from sparks.pocket.training.perceptual import train_trunk
 
-    trunk, _ = train_trunk(plan.work, plan.budget(2_300), plan.device, plan.size(256), plan.seed)
+    trunk, _ = train_trunk(
+        plan.work, plan.budget(2_300), plan.device, plan.batch_size(256), plan.seed
+    )
     return {"perceptual": partial(save_trunk, trunk)}
 
 
@@ -95,7 +103,7 @@ def denoiser(plan: Plan) -> Made:
     clips = parallel.share(plan.clips)
     numbers = range(parallel.rank() * clips, (parallel.rank() + 1) * clips)
     cache = kept_clips(
-        plan.work / f"clips-{numbers.start}-{numbers.stop}-{plan.seed}.pt",
+        plan.work / f"clips-{numbers.start}-{numbers.stop}-{plan.seed}-{_digest(plan)}.pt",
         lambda: encode_world(numbers, video, audio, tokenizer, encoder, plan.device, plan.seed),
         plan.device,
     )
@@ -103,14 +111,21 @@ def denoiser(plan: Plan) -> Made:
     transformer, connectors = train_denoiser(
         networks,
         cache,
-        plan.work,
+        plan.states,
         plan.budget(11_000),
         plan.device,
-        plan.size(48),
+        plan.batch_size(48),
         plan.seed,
         *([(3e-4, 1e-3)] if plan.warm else []),
     )
     return {"transformer": partial(save, transformer), "connectors": partial(save, connectors)}
+
+
+def _digest(plan: Plan) -> str:
+    """Of the weights that encode the clips."""
+    parts = (plan.output / part for part in ("vae", "audio_vae", "text_encoder"))
+    files = (file for part in parts for file in sorted(part.glob("*.safetensors")))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def critic(plan: Plan) -> Made:
@@ -133,11 +148,11 @@ def _critic(plan: Plan, sizes: Sizes, name: str) -> Made:
     from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
-    pool = make_pool(plan.output, plan.share(4_096), plan.device, plan.seed)
-    budget, batch = plan.budget(3_050), plan.size(96)
+    pool = make_pool(plan.output, plan.amount(4_096), plan.device, plan.seed)
+    budget, batch = plan.budget(3_050), plan.batch_size(96)
     start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
-        video, plan.work, budget, plan.device, batch, plan.seed, sizes, pool, name, start
+        video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start
     )
     return {name: partial(save_critic, model=model.half(), tokenizer=tokenizer)}
 
@@ -163,10 +178,10 @@ def _contrast(plan: Plan, train: Callable[..., Any], kind: Any, name: str) -> Ma
     from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
-    pool = make_pool(plan.output, plan.share(512), plan.device, plan.seed)
-    budget, batch = plan.budget(1_500), plan.size(96)
+    pool = make_pool(plan.output, plan.amount(512), plan.device, plan.seed)
+    budget, batch = plan.budget(1_500), plan.batch_size(96)
     start = _start(plan, kind, name)
-    model, tokenizer = train(video, plan.work, budget, plan.device, batch, plan.seed, pool, start)
+    model, tokenizer = train(video, plan.states, budget, plan.device, batch, plan.seed, pool, start)
     return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}
 
 

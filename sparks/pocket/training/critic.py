@@ -191,8 +191,16 @@ def train_critic(
             odds = questions.ask(model, seen, torch.stack([row(*one) for one in asked], 1))
         return error + F.binary_cross_entropy_with_logits(odds, labels, weights)
 
-    rate = 1e-3 if start is None else 5e-4
-    fit(name, [model, eyes], loss, folder, budget, learning_rate=rate, weight_decay=0.05)
+    fit(
+        name,
+        [model, eyes],
+        loss,
+        folder,
+        budget,
+        learning_rate=1e-3 if start is None else 5e-4,
+        matrix_rate=2e-3 if start is None else 1e-3,
+        weight_decay=0.05,
+    )
     for block in model.model.visual.blocks:
         del block.attn.forward
     return model.eval(), tokenizer

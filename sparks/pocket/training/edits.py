@@ -16,7 +16,7 @@ from sparks.pocket.training.loop import generator
 from sparks.pocket.training.shown import Shown, shown
 from sparks.pocket.words import MOVING
 
-CANDIDATES = 32  # sounds tried on one clip and prompt
+CANDIDATES = 8  # sounds tried on one clip and prompt
 
 
 @torch.no_grad()

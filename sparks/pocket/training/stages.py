@@ -148,8 +148,8 @@ def _critic(plan: Plan, sizes: Sizes, name: str) -> Made:
     from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
-    pool = make_pool(plan.output, plan.amount(4_096), plan.device, plan.seed)
-    budget, batch = plan.budget(3_050), plan.batch_size(96)
+    pool = make_pool(plan.output, plan.amount(2_048), plan.device, plan.seed)
+    budget, batch = plan.budget(3_000), plan.batch_size(64)
     start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
         video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start
@@ -179,7 +179,7 @@ def _contrast(plan: Plan, train: Callable[..., Any], kind: Any, name: str) -> Ma
 
     video, _ = autoencoders(plan)
     pool = make_pool(plan.output, plan.amount(512), plan.device, plan.seed)
-    budget, batch = plan.budget(1_500), plan.batch_size(96)
+    budget, batch = plan.budget(1_500), plan.batch_size(64)
     start = _start(plan, kind, name)
     model, tokenizer = train(video, plan.states, budget, plan.device, batch, plan.seed, pool, start)
     return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}

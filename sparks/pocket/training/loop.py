@@ -123,7 +123,7 @@ def _finite(value: Tensor, name: str, step: int, path: Path) -> float:
     found = float(value.detach())
     if not math.isfinite(found):
         raise SparksError(
-            f"{name}: loss is {found} at step {step}; go on from the last state or delete it: {path}"
+            f"{name}: loss is {found} at step {step}; go on from the state or delete it: {path}"
         )
     return found
 

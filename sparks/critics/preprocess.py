@@ -64,7 +64,7 @@ class Preprocess:
         frames = self._normalise(self._resize(frames.float()))
         if missing := -frames.shape[1] % self.temporal_patch_size:
             frames = torch.cat([frames, frames[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
-        return self._patchify(frames)
+        return self.patchify(frames)
 
     def _resize(self, frames: Tensor) -> Tensor:
         height, width = frames.shape[-2:]
@@ -82,7 +82,8 @@ class Preprocess:
         mean, std = (frames.new_tensor(values).view(3, 1, 1) for values in NORMS[self.norm])
         return (frames - mean) / std
 
-    def _patchify(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def patchify(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut frames `[B, T, 3, H, W]` of any type as `__call__` does, T being even."""
         batch, num_frames, channels, height, width = frames.shape
         p, m = self.patch_size, self.merge_size
         t, h, w = num_frames // self.temporal_patch_size, height // p, width // p

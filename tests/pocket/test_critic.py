@@ -8,7 +8,13 @@ from torch import Tensor
 
 from sparks.critics.qwen import QwenCritic
 from sparks.pocket import weights_path, world
-from sparks.pocket.training.critic import Questions, draw_questions, truth
+from sparks.pocket.training.critic import (
+    Questions,
+    draw_questions,
+    equal_windows,
+    patches_as_rows,
+    truth,
+)
 from sparks.pocket.training.shown import DECEPTIONS, deceive, shown
 from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, VARIANTS, every_prompt
 from sparks.pocket.world import Scenes
@@ -46,6 +52,24 @@ def test_many_questions_at_once_are_answered_as_one_by_one(critic: QwenCritic) -
         for column, asked in enumerate(rows.T):
             alone = answers(critic, frames, [prompts[row] for row in asked])
             torch.testing.assert_close(at_once[:, column], alone, atol=1e-4, rtol=1e-4)
+        bytes_ = (255 * frames).round().byte()
+        halved = questions.ask(critic.model, questions.see(critic.model, bytes_), rows)
+        torch.testing.assert_close(halved, at_once, atol=0.3, rtol=0.1)
+
+
+def test_quick_ways_of_seeing_change_nothing(critic: QwenCritic) -> None:
+    visual = critic.model.model.visual
+    seen = torch.rand(2 * 192, 3 * 2 * 24 * 24, generator=torch.Generator().manual_seed(0))
+    grid = torch.tensor([[24, 4, 4]])
+    expected = visual(seen, grid_thw=grid).pooler_output
+    quick = [(block.attn, equal_windows(block.attn)) for block in visual.blocks]
+    quick.append((visual.patch_embed, patches_as_rows(visual.patch_embed)))
+    for part, forward in quick:
+        part.forward = forward
+    found = visual(seen, grid_thw=grid).pooler_output
+    for part, _ in quick:
+        del part.forward
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_swapping_the_question_flips_the_answer(critic: QwenCritic) -> None:

@@ -30,9 +30,11 @@ def test_plain_attention_is_attention(mask: str) -> None:
     with fast.plain_attention():
         assert F.scaled_dot_product_attention is not fused
         found = F.scaled_dot_product_attention(query=query, key=key, value=value, attn_mask=given)
+        wider = F.scaled_dot_product_attention(query.float(), key.float(), value)
         alone = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
     assert F.scaled_dot_product_attention is fused
     torch.testing.assert_close(found.float(), expected, atol=2e-2, rtol=2e-2)
+    assert wider.dtype == torch.bfloat16
     assert alone.dtype == torch.float32  # left to the fused one
 
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKLLTX2Video
 
 from sparks.pocket import measure, weights_path, world
-from sparks.pocket.training.shown import DRAWN, Reel, Shown, shown
+from sparks.pocket.training.shown import DRAWN, Reel, Shown, camera, shown
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +22,33 @@ def reel(vae: AutoencoderKLLTX2Video, pool: Shown | None = None) -> Reel:
 def test_a_step_shows_the_same_whatever_came_before(vae: AutoencoderKLLTX2Video) -> None:
     first = reel(vae)
     drawn = [first.draw(step) for step in (0, 1, 500)]
-    frames, known = reel(vae).draw(1)
-    assert torch.equal(frames, drawn[1][0])
-    assert torch.equal(known.tracks.x, drawn[1][1].tracks.x)
-    assert not torch.equal(frames, drawn[0][0])
-    assert not torch.equal(frames, drawn[2][0])
+    known = reel(vae).draw(1)
+    assert torch.equal(known.frames, drawn[1].frames)
+    assert torch.equal(known.tracks.x, drawn[1].tracks.x)
+    assert not torch.equal(known.frames, drawn[0].frames)
+    assert not torch.equal(known.frames, drawn[2].frames)
 
 
-def test_clips_come_with_their_own_measurement(vae: AutoencoderKLLTX2Video) -> None:
+def test_a_camera_adds_a_little_to_every_pixel() -> None:
+    scenes = world.draw(6, 3)
+    clean = shown(world.render(scenes), scenes)
+    taken = camera(clean, torch.Generator().manual_seed(0))
+    change = (taken.frames.float() - clean.frames.float()).abs().mean((1, 2, 3, 4)) / 255
+    assert taken.frames.dtype == torch.uint8
+    assert (change > 0).all()
+    assert (change < 0.06).all()
+    assert taken.tracks is clean.tracks
+
+
+def test_clips_come_with_their_own_measurement(
+    vae: AutoencoderKLLTX2Video, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scenes = world.draw(6, 3, ["grow"])
     pool = shown(world.render(scenes), scenes)
-    frames, known = reel(vae, pool).draw(0)
-    assert len(frames) == len(known) == 4 + 2
-    track = measure.track(frames, known.scenes.colour)
+    monkeypatch.setattr("sparks.pocket.training.shown.camera", lambda clips, rng: clips)
+    known = reel(vae, pool).draw(0)
+    assert len(known.frames) == len(known) == 4 + 2
+    track = measure.track(known.frames.float() / 255, known.scenes.colour)
     for field in fields(track):
         torch.testing.assert_close(getattr(known.tracks, field.name), getattr(track, field.name))
     torch.testing.assert_close(known.strengths, measure.strengths(track))

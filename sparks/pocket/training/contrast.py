@@ -70,16 +70,16 @@ def _train(
     reel = Reel(vae, batch, budget.steps, seed, device, pool, WEAK)
 
     def loss(step: int) -> Tensor:
-        frames, shown = reel.draw(step)
+        shown = reel.draw(step)
         cpu = generator(step, torch.device("cpu"), 3)
         # One wording of each meaning a step.
         wording = torch.randint(VARIANTS, (1,), generator=cpu).item()
         texts = {key: value[wording::VARIANTS] for key, value in prompts.items()}
-        seen = critic.camera(frames[:, watched], generator(step, device, 4))
+        seen = shown.frames[:, watched].float() / 255
         with autocast(device):
             logits, output = logits_of(model, pixels_of(seen), texts)
             tokens = output.vision_model_output.last_hidden_state[:, 1:]
-            read = eyes(tokens.reshape(len(frames), world.WATCHED // 2, -1)).float()
+            read = eyes(tokens.reshape(len(seen), world.WATCHED // 2, -1)).float()
         error = critic.reading_error(read, shown) + NAMING * _naming_error(logits, shown)
         return error + _asking_error(logits, shown, cpu)
 

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparks.critics.chat import answer_ids, question_inputs
-from sparks.critics.preprocess import Preprocess
+from sparks.critics.preprocess import NORMS, Preprocess
 from sparks.critics.qwen import QUESTION
 from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
-from sparks.pocket.training.fast import autocast
+from sparks.pocket.training.fast import autocast, half
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
@@ -93,12 +93,27 @@ class Questions:
         self.preprocess = Preprocess(model.config.vision_config.patch_size)
 
     def see(self, model: Any, frames: Tensor) -> Tensor:
-        """What the vision tower makes of `frames [B, T, 3, H, W]`: `[B, tokens, hidden]`."""
-        pixels, grid = self.preprocess(frames[:, self.indices])
+        """What the vision tower makes of `frames [B, T, 3, H, W]`: `[B, tokens, hidden]`.
+
+        Args:
+            frames: in [0, 1], or bytes, which become half precision, as all does in training.
+        """
+        watched = frames[:, self.indices]
+        pixels, grid = (
+            self._halved(watched) if frames.dtype == torch.uint8 else self.preprocess(watched)
+        )
         # Frame pairs never see each other in the vision tower, so one long video is the same batch.
         joined = grid[:1] * torch.tensor([len(frames), 1, 1], device=grid.device)
-        seen = model.model.get_video_features(pixels, joined).pooler_output
-        return torch.cat(list(seen)).unflatten(0, (len(frames), -1))
+        seen = model.model.visual(pixels, grid_thw=joined).pooler_output
+        return seen.unflatten(0, (len(frames), -1))
+
+    def _halved(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """What `preprocess` makes of bytes, in a fraction of the memory."""
+        patches, grid = self.preprocess.patchify(frames)
+        dtype = torch.bfloat16 if half(frames.device) else torch.float32
+        mean, std = (torch.tensor(v, device=frames.device)[:, None] for v in NORMS["clip"])
+        pixels = patches.unflatten(1, (len(mean), -1)).to(dtype)
+        return pixels.mul_(1 / (255 * std)).sub_(mean / std).flatten(1), grid
 
     def ask(self, model: Any, seen: Tensor, rows: Tensor) -> Tensor:
         """Log odds of yes `[B, n]` for the videos `seen`, to the questions `rows [B, n]`."""
@@ -174,13 +189,15 @@ def train_critic(
     eyes = nn.Linear(sizes.hidden * tokens, 2 * TRACKED + len(COLOURS) + len(SHAPES)).to(device)
     questions = Questions(model, tokenizer, device)
     reel = Reel(vae, batch, budget.steps, seed, device, pool)
-    for block in model.model.visual.blocks:
-        block.attn.forward = equal_windows(block.attn)
+    quick = [(block.attn, equal_windows(block.attn)) for block in model.model.visual.blocks]
+    quick.append((model.model.visual.patch_embed, patches_as_rows(model.model.visual.patch_embed)))
+    for part, forward in quick:
+        part.forward = forward
 
     def loss(step: int) -> Tensor:
-        frames, shown = reel.draw(step)
+        shown = reel.draw(step)
         with autocast(device):
-            seen = questions.see(model, camera(frames, generator(step, device, 4)))
+            seen = questions.see(model, shown.frames)
             read = eyes(seen.unflatten(1, (WATCHED // 2, tokens)).flatten(2)).float()
         error = reading_error(read, shown)
         cpu = generator(step, torch.device("cpu"), 3)
@@ -201,8 +218,8 @@ def train_critic(
         matrix_rate=2e-3 if start is None else 1e-3,
         weight_decay=0.05,
     )
-    for block in model.model.visual.blocks:
-        del block.attn.forward
+    for part, _ in quick:
+        del part.forward
     return model.eval(), tokenizer
 
 
@@ -270,14 +287,6 @@ def row(colour: Tensor, shape: Tensor, action: Tensor, wording: Tensor) -> Tenso
     return ((colour * len(SHAPES) + shape) * len(ACTIONS) + action) * VARIANTS + wording
 
 
-def camera(frames: Tensor, rng: torch.Generator) -> Tensor:
-    """A little noise and gain, as any codec or camera adds."""
-    count, device = len(frames), frames.device
-    level = 0.04 * torch.rand(count, 1, 1, 1, 1, generator=rng, device=device)
-    gain = 0.95 + 0.1 * torch.rand(count, 1, 1, 1, 1, generator=rng, device=device)
-    return gain * frames + level * torch.randn(frames.shape, generator=rng, device=device)
-
-
 def equal_windows(attention: Any) -> Callable[..., Tensor]:
     """The vision tower's attention with all windows, of one length, in a single call."""
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
@@ -299,3 +308,8 @@ def equal_windows(attention: Any) -> Callable[..., Tensor]:
         return attention.proj(mixed.transpose(1, 2).reshape(length, -1))
 
     return forward
+
+
+def patches_as_rows(embedding: Any) -> Callable[[Tensor], Tensor]:
+    """The convolution over patches that do not overlap, as the product that it is."""
+    return lambda pixels: F.linear(pixels, embedding.proj.weight.flatten(1))

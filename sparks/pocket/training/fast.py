@@ -40,8 +40,9 @@ def plain_attention() -> Iterator[None]:
         query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
     ) -> Tensor:
         special = options.get("is_causal") or options.get("enable_gqa") or options.get("dropout_p")
-        if query.device.type != "cpu" or query.dtype != torch.bfloat16 or special:
+        if query.device.type != "cpu" or value.dtype != torch.bfloat16 or special:
             return fused(query, key, value, attn_mask, **options)
+        query, key = query.to(value.dtype), key.to(value.dtype)  # wider after their rotation
         scores = query * (options.get("scale") or query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)

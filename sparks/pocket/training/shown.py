@@ -7,7 +7,7 @@ many steps at once, in which each is drawn a few times, with other questions abo
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise", "frozen")
 WEAK = (0.15, 0.4)  # share of the motion that clips too weak to count keep
 ERA = 250  # steps
-DRAWN = 6  # times that a clip of an era is drawn, about
+DRAWN = 12  # times that a clip of an era is drawn, about
 CHUNK = 128  # clips measured at once
 
 
@@ -80,25 +80,40 @@ class Reel:
     ) -> None:
         self._make = lambda number: watch(vae, batch, seed, number, device, weak)
         self._batches = -(-min(ERA, steps) // DRAWN)
-        self._batch, self._device, self._pool = batch, device, pool
+        self._batch, self._device = batch, device
+        self._pool = None if pool is None else camera(pool, generator(seed, device, 4))
         self._era = -1
         self._clips: Shown | None = None
 
-    def draw(self, step: int) -> tuple[Tensor, Shown]:
-        """The frames in [0, 1] of this step, and what is known of them."""
+    def draw(self, step: int) -> Shown:
+        """The clips of this step."""
         rng = generator(step, self._device, 6)
         found = _pick(self._clips_of(step // (ERA * parallel.size())), self._batch, rng)
         if self._pool is not None:
             found = found.join(_pick(self._pool, self._batch // 2, rng))
-        return found.frames.float() / 255, found
+        return found
 
     def _clips_of(self, era: int) -> Shown:
         if self._clips is None or era != self._era:
             self._clips = None  # room for the new ones
             first = (era * parallel.size() + parallel.rank()) * ERA
             made = [shown(*self._make(first + number)) for number in range(self._batches)]
-            self._era, self._clips = era, _each(torch.cat, *made)
+            clips = _each(torch.cat, *made)
+            self._era, self._clips = era, camera(clips, generator(first, self._device, 4))
         return self._clips
+
+
+def camera(clips: Shown, rng: torch.Generator) -> Shown:
+    """A little noise and gain, as any codec or camera adds; not to be measured again."""
+
+    def taken(frames: Tensor) -> Tensor:
+        shape = (len(frames), 1, 1, 1, 1)
+        level = 0.04 * torch.rand(shape, generator=rng, device=frames.device)
+        gain = 0.95 + 0.1 * torch.rand(shape, generator=rng, device=frames.device)
+        noise = torch.randn(frames.shape, generator=rng, device=frames.device)
+        return (gain * frames + 255 * level * noise).round().clamp(0, 255).byte()
+
+    return replace(clips, frames=torch.cat([taken(part) for part in clips.frames.split(CHUNK)]))
 
 
 def _pick(among: Shown, count: int, rng: torch.Generator) -> Shown:

@@ -83,8 +83,16 @@ def _train(
         error = critic.reading_error(read, shown) + NAMING * _naming_error(logits, shown)
         return error + _asking_error(logits, shown, cpu)
 
-    rate = 1e-3 if start is None else 5e-4
-    fit(name, [model, eyes], loss, folder, budget, learning_rate=rate, weight_decay=0.05)
+    fit(
+        name,
+        [model, eyes],
+        loss,
+        folder,
+        budget,
+        learning_rate=1e-3 if start is None else 5e-4,
+        matrix_rate=2e-3 if start is None else 1e-3,
+        weight_decay=0.05,
+    )
     return model.eval(), tokenizer
 
 

@@ -1,13 +1,14 @@
 """What critics are shown while they learn."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from diffusers import AutoencoderKLLTX2Video
 
 from sparks.pocket import measure, weights_path, world
-from sparks.pocket.training.shown import DRAWN, Reel, Shown, camera, shown
+from sparks.pocket.training.shown import DRAWN, Reel, Shown, camera, shown, varied
+from sparks.pocket.words import ACTIONS
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,32 @@ def test_a_camera_adds_a_little_to_every_pixel() -> None:
     assert taken.tracks is clean.tracks
 
 
+def test_varied_clips_are_what_is_known_of_them() -> None:
+    scenes = world.draw(3 * len(ACTIONS), 3)
+    actions = torch.arange(len(scenes)) % len(ACTIONS)
+    clean = shown(world.render(replace(scenes, action=actions)), replace(scenes, action=actions))
+    found = varied(clean, torch.Generator().manual_seed(0))
+    again = shown(found.frames, found.scenes)
+    assert (found.scenes.colour != clean.scenes.colour).float().mean() > 0.4
+    assert (found.scenes.action != clean.scenes.action).any()
+    for field in ("x", "y", "radius"):
+        seen, known = getattr(again.tracks, field), getattr(found.tracks, field)
+        assert (seen - known).abs().median() < 0.01
+    happened, expected = (
+        measure.verdict(clips.tracks, found.scenes.action, clips.strengths).happened
+        for clips in (again, found)
+    )
+    assert (happened == expected).float().mean() > 0.9
+    assert (found.scenes.other_place[:, 0] >= 0).all()
+
+
 def test_clips_come_with_their_own_measurement(
     vae: AutoencoderKLLTX2Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenes = world.draw(6, 3, ["grow"])
     pool = shown(world.render(scenes), scenes)
-    monkeypatch.setattr("sparks.pocket.training.shown.camera", lambda clips, rng: clips)
+    for change in ("camera", "varied"):
+        monkeypatch.setattr(f"sparks.pocket.training.shown.{change}", lambda clips, rng: clips)
     known = reel(vae, pool).draw(0)
     assert len(known.frames) == len(known) == 4 + 2
     track = measure.track(known.frames.float() / 255, known.scenes.colour)

@@ -86,12 +86,12 @@ class Reel:
         self._clips: Shown | None = None
 
     def draw(self, step: int) -> Shown:
-        """The clips of this step."""
+        """The clips of this step, varied."""
         rng = generator(step, self._device, 6)
         found = _pick(self._clips_of(step // (ERA * parallel.size())), self._batch, rng)
         if self._pool is not None:
             found = found.join(_pick(self._pool, self._batch // 2, rng))
-        return found
+        return varied(found, rng)
 
     def _clips_of(self, era: int) -> Shown:
         if self._clips is None or era != self._era:
@@ -101,6 +101,52 @@ class Reel:
             clips = _each(torch.cat, *made)
             self._era, self._clips = era, camera(clips, generator(first, self._device, 4))
         return self._clips
+
+
+def varied(clips: Shown, rng: torch.Generator) -> Shown:
+    """The same clips in other colours, half of them mirrored, with what is then known of them.
+
+    The world's colours are nearly closed under exchanging red, green and blue, and the world under
+    mirroring, but for a mouth, which opens to the right.
+    """
+    device, count = clips.frames.device, len(clips)
+    channels = torch.rand(count, 3, generator=rng, device=device).argsort(1)
+    mirrored = torch.rand(count, generator=rng, device=device) < 0.5
+    mirrored &= clips.scenes.action != ACTIONS.index("open")
+    frames = torch.stack(
+        [clip[:, order] for clip, order in zip(clips.frames, channels, strict=True)]
+    )
+    frames[mirrored] = frames[mirrored].flip(-1)
+    scenes, tracks = clips.scenes, clips.tracks
+    left, right = (ACTIONS.index(action) for action in ("slide_left", "slide_right"))
+    swapped = torch.arange(len(ACTIONS), device=device)
+    swapped[left], swapped[right] = right, left
+    across, along = mirrored[:, None], torch.tensor([-1.0, 1.0, 1.0], device=device)
+    place = scenes.other_place * torch.where(across, along, 1.0)
+    place[:, 0] += (mirrored & (scenes.other_place[:, 2] > 0)).float()
+    return Shown(
+        frames,
+        replace(
+            scenes,
+            action=torch.where(mirrored, swapped[scenes.action], scenes.action),
+            colour=_recoloured(scenes.colour, channels),
+            other_colour=_recoloured(scenes.other_colour, channels),
+            other_place=place,
+            x=torch.where(mirrored, 1 - scenes.x, scenes.x),
+        ),
+        replace(
+            tracks,
+            x=torch.where(across, 1 - tracks.x, tracks.x),
+            angle=torch.where(across, -tracks.angle, tracks.angle),
+        ),
+        torch.where(across, clips.strengths[:, swapped], clips.strengths),
+    )
+
+
+def _recoloured(colour: Tensor, channels: Tensor) -> Tensor:
+    """The world's colour that is nearest to `colour [B]` with exchanged `channels [B, 3]`."""
+    paints = world.RGB.to(colour.device)
+    return torch.cdist(paints[colour].gather(1, channels), paints).argmin(1)
 
 
 def camera(clips: Shown, rng: torch.Generator) -> Shown:

@@ -112,7 +112,7 @@ def denoiser(plan: Plan) -> Made:
         networks,
         cache,
         plan.states,
-        plan.budget(11_000),
+        plan.budget(5_800),
         plan.device,
         plan.batch_size(48),
         plan.seed,
@@ -148,8 +148,8 @@ def _critic(plan: Plan, sizes: Sizes, name: str) -> Made:
     from sparks.pocket.training.edits import make_pool
 
     video, _ = autoencoders(plan)
-    pool = make_pool(plan.output, plan.amount(2_048), plan.device, plan.seed)
-    budget, batch = plan.budget(3_000), plan.batch_size(64)
+    pool = make_pool(plan.output, plan.amount(1_024), plan.device, plan.seed)
+    budget, batch = plan.budget(3_500), plan.batch_size(40)
     start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
         video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from sparks.ablate import plan_ablation
@@ -77,8 +76,3 @@ def _check(plan: Plan) -> None:
     for settings in {cell.setting: cell.settings for cell in plan.cells}.values():
         for more in own or [{}]:
             check_settings(merge(settings, more))
-
-
-def new_folder(name: str) -> Path:
-    """Where results go that were given no place."""
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{Path(name).stem}"

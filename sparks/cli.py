@@ -206,8 +206,9 @@ def bench(
     """
     options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.bench import new_folder, plan_bench, run_experiment
+        from sparks.bench import plan_bench, run_experiment
         from sparks.config import layers
+        from sparks.runs import new_folder
         from sparks.tasks import task_list
 
         base = layers(config or [], options, set_ or [])
@@ -254,8 +255,9 @@ def ablate(
     options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.ablate import axes, parse_match, plan_ablation, settings_of
-        from sparks.bench import new_folder, run_experiment
+        from sparks.bench import run_experiment
         from sparks.config import layers
+        from sparks.runs import new_folder
         from sparks.tasks import task_list
 
         base = layers(config or [], options, set_ or [])
@@ -271,7 +273,7 @@ def ablate(
                 seeds=seeds or 1,
                 match=parse_match(match, seeds or 1),
             )
-        folder = output or new_folder(f"ablate-{axis}")
+        folder = output or new_folder(f"ablate-{Path(axis or '').stem}")
         text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
     _print_results(folder, text, json_)
 

@@ -9,6 +9,7 @@ result.json         what `sparks solve --json` prints
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import math
@@ -54,7 +55,7 @@ class Run:
     def __init__(
         self, folder: Path | None = None, name: str = "edit", *, begun: bool = False
     ) -> None:
-        self.folder = folder or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{_slug(name)}"
+        self.folder = folder or new_folder(_slug(name))
         self.journal: Journal | None = None
         if begun:
             self._reopen()
@@ -200,6 +201,13 @@ def _machine(device: str) -> dict[str, Any]:
 def _column(rows: Sequence[Row], key: str) -> list[float]:
     """Numbers to draw, with gaps where there was none."""
     return [math.nan if row[key] is None else row[key] for row in rows]
+
+
+def new_folder(name: str) -> Path:
+    """Where results go that were given no place; numbered if this second has one already."""
+    first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], numbered) if not path.exists())
 
 
 def _check_free(folder: Path) -> None:

@@ -17,6 +17,7 @@ from sparks import page
 from sparks.kept import Kept
 from sparks.media import Clip, write_clip
 from sparks.prepare import prepare
+from sparks.runs import new_folder
 from sparks.score import METRICS, score
 from sparks.tasks import task_list
 from tests.workplace import CRITIC, Sparks
@@ -212,3 +213,15 @@ RESULT = {
     "losses": {"vlm": 0.25},
     "spent": {"qwen_calls": 3, "wall_clock": 1.5},
 }
+
+
+def test_a_second_with_two_runs_gives_them_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    taken = []
+    for _ in range(3):
+        taken.append(new_folder("bench"))
+        taken[-1].mkdir(parents=True)
+    assert len(set(taken)) == 3
+    assert all(folder.name.split("-")[2] == "bench" for folder in taken)

@@ -24,7 +24,7 @@ from sparks.pocket.contrast_model import build_clip, build_tokenizer, build_xcli
 from sparks.pocket.training import critic
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.grading import WEAK, grade
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Budget, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
 
@@ -83,16 +83,7 @@ def _train(
         error = critic.reading_error(read, shown) + NAMING * _naming_error(logits, shown)
         return error + _asking_error(logits, shown, cpu)
 
-    fit(
-        name,
-        [model, eyes],
-        loss,
-        folder,
-        budget,
-        learning_rate=1e-3 if start is None else 5e-4,
-        matrix_rate=2e-3 if start is None else 1e-3,
-        weight_decay=0.05,
-    )
+    critic.learn(name, [model, eyes], loss, folder, budget, going_on=start is not None)
     return model.eval(), tokenizer
 
 

@@ -7,10 +7,12 @@ Labels come from the pixels (`measure.verdict`), never from what a clip was mean
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,7 @@ from sparks.critics.qwen import QUESTION
 from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
-from sparks.pocket.training.fast import autocast, half
+from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
@@ -93,24 +95,19 @@ class Questions:
         self.preprocess = Preprocess(model.config.vision_config.patch_size)
 
     def see(self, model: Any, frames: Tensor) -> Tensor:
-        """What the vision tower makes of `frames [B, T, 3, H, W]`: `[B, tokens, hidden]`.
-
-        Args:
-            frames: in [0, 1], or bytes, which become half precision, as all does in training.
-        """
-        watched = frames[:, self.indices]
-        pixels, grid = (
-            self._halved(watched) if frames.dtype == torch.uint8 else self.preprocess(watched)
-        )
+        """What the vision tower makes of `frames [B, T, 3, H, W]`, bytes: `[B, tokens, hidden]`."""
+        pixels, grid = self._pixels(frames[:, self.indices])
         # Frame pairs never see each other in the vision tower, so one long video is the same batch.
         joined = grid[:1] * torch.tensor([len(frames), 1, 1], device=grid.device)
         seen = model.model.visual(pixels, grid_thw=joined).pooler_output
         return seen.unflatten(0, (len(frames), -1))
 
-    def _halved(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """What `preprocess` makes of bytes, in a fraction of the memory."""
+    def _pixels(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """What `preprocess` makes of bytes, at once in the precision that they are needed in."""
         patches, grid = self.preprocess.patchify(frames)
-        dtype = torch.bfloat16 if half(frames.device) else torch.float32
+        kind = frames.device.type
+        halved = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if halved else torch.float32
         mean, std = (torch.tensor(v, device=frames.device)[:, None] for v in NORMS["clip"])
         pixels = patches.unflatten(1, (len(mean), -1)).to(dtype)
         return pixels.mul_(1 / (255 * std)).sub_(mean / std).flatten(1), grid
@@ -189,10 +186,6 @@ def train_critic(
     eyes = nn.Linear(sizes.hidden * tokens, 2 * TRACKED + len(COLOURS) + len(SHAPES)).to(device)
     questions = Questions(model, tokenizer, device)
     reel = Reel(vae, batch, budget.steps, seed, device, pool)
-    quick = [(block.attn, equal_windows(block.attn)) for block in model.model.visual.blocks]
-    quick.append((model.model.visual.patch_embed, patches_as_rows(model.model.visual.patch_embed)))
-    for part, forward in quick:
-        part.forward = forward
 
     def loss(step: int) -> Tensor:
         shown = reel.draw(step)
@@ -208,19 +201,32 @@ def train_critic(
             odds = questions.ask(model, seen, torch.stack([row(*one) for one in asked], 1))
         return error + F.binary_cross_entropy_with_logits(odds, labels, weights)
 
+    with quick_vision(model.model.visual):
+        learn(name, [model, eyes], loss, folder, budget, going_on=start is not None)
+    return model.eval(), tokenizer
+
+
+def learn(
+    name: str,
+    modules: list[nn.Module],
+    loss: Callable[[int], Tensor],
+    folder: Path,
+    budget: Budget,
+    *,
+    going_on: bool,
+) -> None:
+    """`fit` at the critics' rates, half of them where it goes on from trained weights."""
+    rate = 5e-4 if going_on else 1e-3
     fit(
         name,
-        [model, eyes],
+        modules,
         loss,
         folder,
         budget,
-        learning_rate=1e-3 if start is None else 5e-4,
-        matrix_rate=2e-3 if start is None else 1e-3,
+        learning_rate=rate,
+        matrix_rate=2 * rate,
         weight_decay=0.05,
     )
-    for part, _ in quick:
-        del part.forward
-    return model.eval(), tokenizer
 
 
 def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:
@@ -285,6 +291,17 @@ def reading_error(read: Tensor, shown: Shown) -> Tensor:
 
 def row(colour: Tensor, shape: Tensor, action: Tensor, wording: Tensor) -> Tensor:
     return ((colour * len(SHAPES) + shape) * len(ACTIONS) + action) * VARIANTS + wording
+
+
+@contextlib.contextmanager
+def quick_vision(visual: Any) -> Iterator[None]:
+    """The vision tower with the same result in less time, for frames of one size."""
+    with contextlib.ExitStack() as stack:
+        for block in visual.blocks:
+            stack.enter_context(mock.patch.object(block.attn, "forward", equal_windows(block.attn)))
+        embed = visual.patch_embed
+        stack.enter_context(mock.patch.object(embed, "forward", patches_as_rows(embed)))
+        yield
 
 
 def equal_windows(attention: Any) -> Callable[..., Tensor]:

@@ -24,7 +24,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     scale: Annotated[float, typer.Option(min=0.0, help="Multiplies all step counts.")] = 1.0,
     minutes: Annotated[float, typer.Option(min=0.01, help="At most, per stage.")] = float("inf"),
-    clips: Annotated[int, typer.Option(min=1, help="Encoded for the denoiser.")] = 40_000,
+    clips: Annotated[int, typer.Option(min=1, help="Encoded for the denoiser.")] = 80_000,
     batch: Annotated[float, typer.Option(min=0.0, help="Multiplies all batch sizes.")] = 1.0,
     warm: Annotated[
         bool, typer.Option("--warm", help="Denoiser and critics start from the folder's weights.")

@@ -21,6 +21,7 @@ WRITES = {
     "text_encoder": ("tokenizer", "text_encoder"),
     "perceptual": ("perceptual",),
     "denoiser": ("transformer", "connectors"),
+    "edits": (),
     "critic": ("critic",),
     "clip": ("clip",),
     "xclip": ("xclip",),
@@ -107,7 +108,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_leaves_its_part(stage: str, trained: Path) -> None:
     assert (trained / "model_index.json").is_file()
-    assert (trained.with_name("model.work") / f"{stage}.state.pt").is_file()
+    state = "scout" if stage == "edits" else stage
+    assert (trained.with_name("model.work") / f"{state}.state.pt").is_file()
     for component in WRITES[stage]:
         files = {path.name for path in (trained / component).iterdir()}
         assert files >= {"tokenizer.json"} if component == "tokenizer" else files

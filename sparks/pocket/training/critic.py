@@ -1,6 +1,6 @@
 """The critic learns to answer what the world's measurement would answer.
 
-It sees clean clips, reconstructions of noisy latents, Retakes, and deceptions: dissolves,
+It sees clean clips, reconstructions of noisy latents, edits, and deceptions: dissolves,
 teleports, actions too weak to count, frozen video, noise, the wrong object and the wrong action.
 Labels come from the pixels (`measure.verdict`), never from what a clip was meant to show.
 """
@@ -24,6 +24,7 @@ from sparks.critics.qwen import QUESTION
 from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
+from sparks.pocket.training.edits import Please, Pleasing
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
@@ -164,7 +165,7 @@ def train_critic(
     long before the answers do; it is thrown away at the end.
 
     Args:
-        pool: clips made by the denoiser; without them the critic never sees what edits look like.
+        pool: edits; without them the critic never sees what searches make.
         name: of the training state in `folder`.
         start: a model of these sizes to go on from.
     """
@@ -291,6 +292,20 @@ def reading_error(read: Tensor, shown: Shown) -> Tensor:
 
 def row(colour: Tensor, shape: Tensor, action: Tensor, wording: Tensor) -> Tensor:
     return ((colour * len(SHAPES) + shape) * len(ACTIONS) + action) * VARIANTS + wording
+
+
+def pleasing(
+    model: Qwen2_5_VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, device: torch.device
+) -> Pleasing:
+    """What a search climbs that wants this critic's yes."""
+    questions = Questions(model, tokenizer, device)
+
+    def of(scenes: world.Scenes, wordings: list[int]) -> Please:
+        said = torch.tensor(wordings, device=device)
+        rows = row(scenes.colour, scenes.shape, scenes.action, said)[:, None]
+        return lambda frames: questions.ask(model, questions.see(model, 255 * frames), rows)[:, 0]
+
+    return of
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ nothing between, and a search that changes the sound a little sees no change at 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparks.pocket import world
 from sparks.pocket.training.codec import AUDIO_TOKENS, encode_audio, encode_video
-from sparks.pocket.training.fast import autocast, compiles
+from sparks.pocket.training.fast import autocast, compiles, replayed
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.text import hidden_states, tokenise
 from sparks.pocket.words import ACTIONS, MOVING, NEGATIVE, VARIANTS
@@ -76,7 +75,7 @@ def encode_world(
     encoder: Gemma3ForConditionalGeneration,
     device: torch.device,
     seed: int,
-    chunk: int = 50,
+    chunk: int = 100,
 ) -> Cache:
     """Render, sound and encode clips once; the renderer is slower than a training step.
 
@@ -126,16 +125,6 @@ def encode_world(
     )
 
 
-def kept_clips(path: Path, encode: Callable[[], Cache], device: torch.device) -> Cache:
-    """What `path` keeps from an earlier start of the training, or else what it will keep."""
-    if not path.is_file():
-        cache = encode()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(vars(cache), path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
-    return Cache(**torch.load(path, map_location=device, weights_only=True))
-
-
 def train_denoiser(
     networks: tuple[LTX2VideoTransformer3DModel, LTX2TextConnectors],
     cache: Cache,
@@ -152,34 +141,19 @@ def train_denoiser(
         network.requires_grad_(True)
     if compiles(device, budget.steps):
         denoiser.compile_repeated_blocks()
-    video_coords, audio_coords = coordinates(denoiser, device)
+
+    def drawn(step: int) -> tuple[Example, tuple[Tensor, ...]]:
+        example = draw_example(cache, batch, generator(step, device, salt=seed + 1))
+        return example, (*example.given, cache.text[example.text], cache.mask[example.text])
+
+    velocities = [
+        replayed(_Velocities(denoiser, connectors, isolated), drawn(0)[1])
+        for isolated in (False, True)
+    ]
 
     def loss(step: int) -> Tensor:
-        rng = generator(step, device, salt=seed + 1)
-        example = draw_example(cache, batch, rng)
-        with autocast(device):
-            video_text, audio_text, _ = connectors(
-                cache.text[example.text], cache.mask[example.text], padding_side="left"
-            )
-            outputs = denoiser(
-                hidden_states=example.video,
-                audio_hidden_states=example.audio,
-                encoder_hidden_states=video_text,
-                audio_encoder_hidden_states=audio_text,
-                timestep=1000 * example.video_mask * example.sigma[:, None],
-                audio_timestep=1000 * example.audio_mask * example.sigma[:, None],
-                sigma=1000 * example.video_sigma,
-                audio_sigma=1000 * example.audio_sigma,
-                num_frames=GRID[0],
-                height=GRID[1],
-                width=GRID[2],
-                audio_num_frames=AUDIO_TOKENS,
-                video_coords=video_coords.expand(batch, -1, -1, -1),
-                audio_coords=audio_coords.expand(batch, -1, -1, -1),
-                isolate_modalities=step % round(1 / ISOLATED) == 0,
-                use_cross_timestep=True,
-                return_dict=False,
-            )
+        example, given = drawn(step)
+        outputs = velocities[step % round(1 / ISOLATED) == 0](*given)
         weight = example.video_mask * cache.weight[example.rows]
         video_error = _masked_error(outputs[0], example.video_target, weight)
         audio_error = _masked_error(outputs[1], example.audio_target, example.audio_mask)
@@ -198,6 +172,59 @@ def train_denoiser(
     return denoiser.eval(), connectors.eval()
 
 
+class _Velocities(nn.Module):
+    """Connectors and denoiser as one function of tensors alone.
+
+    Args:
+        isolated: no attention between the streams.
+    """
+
+    def __init__(
+        self,
+        denoiser: LTX2VideoTransformer3DModel,
+        connectors: LTX2TextConnectors,
+        isolated: bool,
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.connectors, self.isolated = denoiser, connectors, isolated
+        self.coords = coordinates(denoiser, denoiser.device)
+
+    def forward(
+        self,
+        video: Tensor,
+        audio: Tensor,
+        video_time: Tensor,
+        audio_time: Tensor,
+        video_sigma: Tensor,
+        audio_sigma: Tensor,
+        text: Tensor,
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        video_coords, audio_coords = (place.expand(len(video), -1, -1, -1) for place in self.coords)
+        with autocast(video.device):
+            video_text, audio_text, _ = self.connectors(text, mask, padding_side="left")
+            velocities: tuple[Tensor, Tensor] = self.denoiser(
+                hidden_states=video,
+                audio_hidden_states=audio,
+                encoder_hidden_states=video_text,
+                audio_encoder_hidden_states=audio_text,
+                timestep=video_time,
+                audio_timestep=audio_time,
+                sigma=video_sigma,
+                audio_sigma=audio_sigma,
+                num_frames=GRID[0],
+                height=GRID[1],
+                width=GRID[2],
+                audio_num_frames=AUDIO_TOKENS,
+                video_coords=video_coords,
+                audio_coords=audio_coords,
+                isolate_modalities=self.isolated,
+                use_cross_timestep=True,
+                return_dict=False,
+            )
+        return velocities
+
+
 @dataclass(frozen=True)
 class Example:
     """One training batch, noised."""
@@ -213,6 +240,17 @@ class Example:
     video_sigma: Tensor  # the scalar of each stream, as the other stream sees it
     audio_sigma: Tensor
     text: Tensor  # rows of the cache's text
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        """What the denoiser is told, in the order in which `_Velocities` takes it."""
+        levels = (
+            self.video_mask * self.sigma[:, None],
+            self.audio_mask * self.sigma[:, None],
+            self.video_sigma,
+            self.audio_sigma,
+        )
+        return (self.video, self.audio, *(1000 * level for level in levels))
 
 
 def draw_example(cache: Cache, batch: int, rng: torch.Generator) -> Example:

@@ -1,61 +1,158 @@
-"""What edits look like: clips that the denoiser makes from honest, mixed and noisy sound."""
+"""What edits look like: Retakes of the world's clips under the controls that searches come by.
+
+Some are made from sounds on the way from the clip's own to that of the action asked for, and past
+it; some from random places of the space that is searched; some by searches that please an early
+critic, which show the later ones what to doubt.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.controls import Controls
 from sparks.editors import LTX2Editor, Sampling
+from sparks.editors.conditioning import Conditioning, draw_noise, unpack_audio
 from sparks.media import Clip
 from sparks.pocket import world
 from sparks.pocket.training import parallel
-from sparks.pocket.training.loop import generator
-from sparks.pocket.training.shown import Shown, shown
-from sparks.pocket.words import MOVING
+from sparks.pocket.training.codec import encode_audio, encode_video
+from sparks.pocket.training.denoiser import pack
+from sparks.pocket.training.fast import autocast, plain_attention
+from sparks.pocket.training.shown import Shown, each, shown
+from sparks.pocket.words import ACTIONS, MOVING, VARIANTS
+from sparks.subspaces import TemporalSpace
 
-CANDIDATES = 8  # sounds tried on one clip and prompt
+TOGETHER = 128  # clips retaken at once
+SEARCHED = 32  # at once, with their gradients
+SPREAD = 1.5  # most standard deviation of random coordinates, as in the solver `hybrid`
+CLIMBED = 8  # steps of a search
+KEEP_EVERY = 2  # of them
+SAMPLING = Sampling(num_inference_steps=8, grad_steps=4)
+
+#: Log odds `[B]` that frames `[B, T, 3, H, W]` in [0, 1] show what was asked for.
+Please: TypeAlias = Callable[[Tensor], Tensor]
+#: A critic's, of the scenes asked for and the wordings of their prompts.
+Pleasing: TypeAlias = Callable[[world.Scenes, list[int]], Please]
+
+
+def random_edits(editor: LTX2Editor, count: int, seed: int) -> Shown:
+    """`count` edits, with the scenes that were asked for."""
+
+    def edit(take: _Take) -> Iterator[Tensor]:
+        along = take.uniform(1.3) * (take.uniform() < 0.5)
+        noise = 0.5 * take.uniform() ** 2 * take.normal(*take.alpha.shape[1:])
+        sound = along * (take.towards - take.alpha) + noise
+        yield take.render(take.coordinates(), sound)
+
+    return _edited(editor, count, seed, edit, TOGETHER)
+
+
+def searched_edits(editor: LTX2Editor, count: int, seed: int, pleasing: Pleasing) -> Shown:
+    """Every KEEP_EVERY-th step of `count` searches, with the scenes that were asked for."""
+
+    def edit(take: _Take) -> Iterator[Tensor]:
+        please = pleasing(take.scenes, take.wordings)
+        z = take.coordinates().requires_grad_()
+        stepper = torch.optim.Adam([z], take.space.rate)
+        for step in range(1, CLIMBED + 1):
+            with torch.enable_grad():
+                frames = take.render(z, gradient=True)
+                (z.grad,) = torch.autograd.grad(-F.logsigmoid(please(frames)).sum(), z)
+            stepper.step()
+            if step % KEEP_EVERY == 0:
+                yield frames.detach()
+
+    return _edited(editor, count, seed, edit, SEARCHED)
 
 
 @torch.no_grad()
-def make_pool(folder: Path, count: int, device: torch.device, seed: int) -> Shown:
-    """Retakes of `count / CANDIDATES` idle clips, each under CANDIDATES different sounds.
+def _edited(
+    editor: LTX2Editor,
+    count: int,
+    seed: int,
+    edit: Callable[[_Take], Iterator[Tensor]],
+    together: int,
+) -> Shown:
+    own = parallel.share(count)
+    first = parallel.rank() * own
+    frames, scenes = [], []
+    with autocast(editor.device), plain_attention():
+        for start in range(0, own, together):
+            take = _Take(editor, min(together, own - start), seed * 7919 + first + start)
+            for made in edit(take):
+                frames.append((255 * made).round().byte())
+                scenes.append(take.scenes)
+    return shown(torch.cat(frames), each(torch.cat, *scenes))
 
-    The sound moves from the clip's idle one towards that of an action and past it, with noise: the
-    way a search moves it.
+
+class _Take:
+    """Clips about to be edited together, each to a prompt of its own.
+
+    Half of them are of idle objects, the others of ones that do something else.
+
+    Attributes:
+        scenes: as they were asked for.
+        wordings: of their prompts.
+        alpha: `[B, Ca, L, M]`, their sound.
+        towards: the sound of what was asked for.
+        space: where searches search, around the first of them.
     """
-    editor = LTX2Editor(str(folder), device=device)
-    tried = min(CANDIDATES, count)
-    scenes = world.draw(max(parallel.size(), count // tried), seed * 7919 + 50_000_000, MOVING)
-    mine = range(parallel.rank(), len(scenes), parallel.size())
-    streams = [generator(i, torch.device("cpu"), seed) for i in mine]
-    frames = [
-        _edits(editor, scenes[i : i + 1], tried, rng) for i, rng in zip(mine, streams, strict=True)
-    ]
-    rows = torch.tensor(mine).repeat_interleave(tried)
-    return shown(torch.cat(frames), scenes[rows].to(device))
 
+    def __init__(self, editor: LTX2Editor, count: int, salt: int) -> None:
+        device = self._device = editor.device
+        self._editor = editor
+        self._rng = torch.Generator().manual_seed(salt)
+        self.scenes = world.draw(count, salt + 50_000_000, MOVING).to(device)
+        other = torch.randint(1, len(ACTIONS), (count,), generator=self._rng).to(device)
+        other = (self.scenes.action + other) % len(ACTIONS)
+        idle = self.uniform().flatten() < 0.5
+        source = replace(self.scenes, action=torch.where(idle, ACTIONS.index("stay"), other))
+        self.wordings = torch.randint(VARIANTS, (count,), generator=self._rng).tolist()
+        self.alpha, self.towards = (self._heard(scenes) for scenes in (source, self.scenes))
+        self._conditioning = self._prepared(source, salt)
+        self._still = editor.start(self._conditioning).delta_v
+        self.space = TemporalSpace(Controls(self.alpha[:1], torch.zeros_like(self._still[:1])))
 
-def _edits(editor: LTX2Editor, scene: world.Scenes, tried: int, rng: torch.Generator) -> Tensor:
-    idle, other = _clip(scene.acting("stay")), _clip(scene)
-    prompt, seed = scene.prompts()[0], int(scene.x * 1e6)
-    conditioning = editor.prepare(idle, prompt, prefix_frames=5, seed=seed)
-    towards = editor.prepare(other, prompt, prefix_frames=5, seed=0).alpha_0
-    start = editor.start(conditioning)
+    def uniform(self, high: float = 1.0) -> Tensor:
+        """One number for each clip, `[B, 1, 1, 1]`."""
+        return high * torch.rand(len(self.scenes), 1, 1, 1, generator=self._rng).to(self._device)
 
-    def uniform(high: float) -> Tensor:
-        return high * torch.rand(tried, 1, 1, 1, generator=rng).to(start.alpha.device)
+    def normal(self, *shape: int) -> Tensor:
+        """`[B, *shape]`."""
+        return torch.randn(len(self.scenes), *shape, generator=self._rng).to(self._device)
 
-    noise = torch.randn(tried, *start.alpha.shape[1:], generator=rng).to(start.alpha.device)
-    alpha = start.alpha + uniform(1.3) * (towards.float() - start.alpha) + uniform(1.0) ** 2 * noise
-    delta = torch.randn(tried, *start.delta_v.shape[1:], generator=rng).to(start.alpha.device)
-    controls = Controls(alpha, uniform(0.5)[:, 0] * delta)
-    sampling = Sampling(num_inference_steps=8, grad_steps=1)
-    made = editor.render(conditioning, controls, sampling=sampling)
-    return (255 * made).round().byte()
+    def coordinates(self) -> Tensor:
+        """Random places `[B, k]` of the space, nearer and farther."""
+        return SPREAD * self.uniform()[:, :, 0, 0] * self.normal(self.space.dim)
 
+    def render(self, z: Tensor, sound: Tensor | float = 0.0, *, gradient: bool = False) -> Tensor:
+        """Frames `[B, T, 3, H, W]` in [0, 1] at the coordinates `z`, with `sound` added."""
+        moved = self.space.decode(z)
+        alpha = self.alpha + moved.alpha - self.space.start.alpha + sound
+        return self._editor.render(
+            self._conditioning,
+            Controls(alpha, moved.delta_v),
+            sampling=SAMPLING,
+            gradient=gradient,
+        )
 
-def _clip(scene: world.Scenes) -> Clip:
-    return Clip(world.render(scene)[0], world.FPS, world.sound(scene)[0], world.SAMPLE_RATE)
+    def _heard(self, scenes: world.Scenes) -> Tensor:
+        tokens = encode_audio(self._editor.audio_vae, world.sound(scenes))
+        return unpack_audio(tokens, self._editor.audio_vae.config.latent_channels)
+
+    def _prepared(self, source: world.Scenes, seed: int) -> Conditioning:
+        """What the editor prepares of one clip, for all of them."""
+        editor, frames = self._editor, world.render(source)
+        clip = Clip(frames[0].cpu(), world.FPS, world.sound(source[:1])[0].cpu(), world.SAMPLE_RATE)
+        one = editor.prepare(clip, "", prefix_frames=5)
+        video = pack(encode_video(editor.vae, frames))
+        spoken = [editor.texts.encode(p) for p in self.scenes.prompts(self.wordings)]
+        v_p, a_p = (torch.cat(parts) for parts in zip(*spoken, strict=True))
+        noise, _ = draw_noise(video, one.noise_audio, seed)
+        return replace(one, video_latent=video, v_p=v_p, a_p=a_p, noise_video=noise)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -95,6 +96,15 @@ def fit(
         state.save(step, (time.monotonic() - began) / 60)
     with torch.no_grad():
         torch._foreach_copy_([p.detach() for p in parameters], average)
+
+
+def kept(path: Path, make: Callable[[], dict[str, Any]], device: torch.device) -> dict[str, Any]:
+    """What `path` keeps from an earlier start of the training, or else what it will keep."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(make(), path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+    return dict(torch.load(path, map_location=device, weights_only=True))
 
 
 def generator(step: int, device: torch.device, salt: int = 0) -> torch.Generator:

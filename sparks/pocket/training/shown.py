@@ -43,10 +43,10 @@ class Shown:
         return len(self.frames)
 
     def __getitem__(self, rows: Tensor) -> Shown:
-        return _each(lambda parts: parts[0][rows], self)
+        return each(lambda parts: parts[0][rows], self)
 
     def join(self, other: Shown) -> Shown:
-        return _each(torch.cat, self, other)
+        return each(torch.cat, self, other)
 
 
 def shown(frames: Tensor, scenes: world.Scenes) -> Shown:
@@ -54,7 +54,7 @@ def shown(frames: Tensor, scenes: world.Scenes) -> Shown:
     kept = frames if frames.dtype == torch.uint8 else (255 * frames).round().byte()
     parts = zip(kept.split(CHUNK), scenes.colour.split(CHUNK), strict=True)
     tracks = [measure.track(part.float() / 255, colour) for part, colour in parts]
-    track = _each(torch.cat, *tracks)
+    track = each(torch.cat, *tracks)
     return Shown(kept, scenes, track, measure.strengths(track))
 
 
@@ -64,7 +64,7 @@ class Reel:
     Args:
         batch: clips drawn from the reel in a step; half as many come from `pool`.
         steps: of the training.
-        pool: clips made by the denoiser.
+        pool: edits.
         weak: see `deceive`.
     """
 
@@ -98,7 +98,7 @@ class Reel:
             self._clips = None  # room for the new ones
             first = (era * parallel.size() + parallel.rank()) * ERA
             made = [shown(*self._make(first + number)) for number in range(self._batches)]
-            clips = _each(torch.cat, *made)
+            clips = each(torch.cat, *made)
             self._era, self._clips = era, camera(clips, generator(first, self._device, 4))
         return self._clips
 
@@ -116,7 +116,7 @@ def varied(clips: Shown, rng: torch.Generator) -> Shown:
     frames = torch.stack(
         [clip[:, order] for clip, order in zip(clips.frames, channels, strict=True)]
     )
-    frames[mirrored] = frames[mirrored].flip(-1)
+    frames = torch.where(mirrored[:, None, None, None, None], frames.flip(-1), frames)
     scenes, tracks = clips.scenes, clips.tracks
     left, right = (ACTIONS.index(action) for action in ("slide_left", "slide_right"))
     swapped = torch.arange(len(ACTIONS), device=device)
@@ -166,12 +166,12 @@ def _pick(among: Shown, count: int, rng: torch.Generator) -> Shown:
     return among[torch.randint(len(among), (count,), generator=rng, device=among.frames.device)]
 
 
-def _each(do: Any, *parts: Any) -> Any:
+def each(do: Any, *parts: Any) -> Any:
     """Do it to the tensors of dataclasses of one kind, field by field, however deep."""
     if isinstance(parts[0], Tensor):
         return do(parts)
     columns = (tuple(getattr(part, field.name) for part in parts) for field in fields(parts[0]))
-    return type(parts[0])(*(_each(do, *column) for column in columns))
+    return type(parts[0])(*(each(do, *column) for column in columns))
 
 
 @torch.no_grad()
@@ -186,7 +186,7 @@ def watch(
     """Honest and deceptive clips, half of them through the codec with a noisy latent."""
     scenes = world.draw(batch, seed * 7919 + step).to(device)
     rng = generator(step, device, 5)
-    bounds = [round(batch * share) for share in (0.0, 0.5, 0.65, 0.8, 0.92, 0.97, 1.0)]
+    bounds = [round(batch * share) for share in (0.0, 0.45, 0.57, 0.69, 0.81, 0.95, 1.0)]
     parts = [scenes[slice(*ends)] for ends in itertools.pairwise(bounds)]
     kinds = zip(parts, DECEPTIONS, strict=True)
     frames = torch.cat([deceive(part, kind, rng, weak) for part, kind in kinds])

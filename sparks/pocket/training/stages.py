@@ -16,12 +16,14 @@ from torch import nn
 
 from sparks.errors import SparksError
 from sparks.pocket.training import parallel
-from sparks.pocket.training.loop import Budget
+from sparks.pocket.training.loop import Budget, kept
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
+    from torch import Tensor
 
     from sparks.pocket.training.critic import Sizes
+    from sparks.pocket.training.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Plan:
     seed: int = 0
     scale: float = 1.0  # of all step counts
     minutes: float = float("inf")  # at most, per stage
-    clips: int = 40_000  # encoded for the denoiser
+    clips: int = 80_000  # encoded for the denoiser
     batch: float = 1.0  # of all batch sizes
     warm: bool = False  # denoiser and critics go on from the weights in the model folder
 
@@ -96,35 +98,82 @@ def perceptual(plan: Plan) -> Made:
 
 def denoiser(plan: Plan) -> Made:
     from sparks.pocket.training import models
-    from sparks.pocket.training.denoiser import encode_world, kept_clips, train_denoiser
+    from sparks.pocket.training.denoiser import Cache, encode_world, train_denoiser
 
     video, audio = autoencoders(plan)
     tokenizer, encoder = text_models(plan)
     clips = parallel.share(plan.clips)
     numbers = range(parallel.rank() * clips, (parallel.rank() + 1) * clips)
-    cache = kept_clips(
-        plan.work / f"clips-{numbers.start}-{numbers.stop}-{plan.seed}-{_digest(plan)}.pt",
-        lambda: encode_world(numbers, video, audio, tokenizer, encoder, plan.device, plan.seed),
+    digest = _digest(plan, "vae", "audio_vae", "text_encoder")
+    cache = kept(
+        plan.work / f"clips-{numbers.start}-{numbers.stop}-{plan.seed}-{digest}.pt",
+        lambda: vars(
+            encode_world(numbers, video, audio, tokenizer, encoder, plan.device, plan.seed)
+        ),
         plan.device,
     )
     networks = denoiser_models(plan) if plan.warm else (models.denoiser(), models.connectors())
     transformer, connectors = train_denoiser(
         networks,
-        cache,
+        Cache(**cache),
         plan.states,
-        plan.budget(5_800),
+        plan.budget(6_000),
         plan.device,
-        plan.batch_size(48),
+        plan.batch_size(384),
         plan.seed,
         *([(3e-4, 1e-3)] if plan.warm else []),
     )
     return {"transformer": partial(save, transformer), "connectors": partial(save, connectors)}
 
 
-def _digest(plan: Plan) -> str:
-    """Of the weights that encode the clips."""
-    parts = (plan.output / part for part in ("vae", "audio_vae", "text_encoder"))
-    files = (file for part in parts for file in sorted(part.glob("*.safetensors")))
+def edits(plan: Plan) -> Made:
+    """Nothing of the model, but what its critics learn from: see `_pool`."""
+    from sparks.editors import LTX2Editor
+    from sparks.pocket.training.critic import pleasing, quick_vision, train_critic
+    from sparks.pocket.training.edits import random_edits, searched_edits
+
+    def make() -> dict[str, Tensor]:
+        editor = LTX2Editor(str(plan.output), device=plan.device, dtype=torch.float32)
+        some = random_edits(editor, plan.amount(4_096), plan.seed)
+        (video, _), batch = autoencoders(plan), plan.batch_size(128)
+        scout, words = train_critic(
+            video,
+            plan.states,
+            plan.budget(500),
+            plan.device,
+            batch,
+            plan.seed,
+            pool=some,
+            name="scout",
+        )
+        with quick_vision(scout.model.visual):
+            please = pleasing(scout, words, plan.device)
+            pool = some.join(searched_edits(editor, plan.amount(512), plan.seed, please))
+        return {"frames": pool.frames, **vars(pool.scenes)}
+
+    kept(_pool_path(plan), make, torch.device("cpu"))
+    return {}
+
+
+def _pool(plan: Plan) -> Shown:
+    """Edits by the denoiser, a third of them by searches that pleased an early critic."""
+    from sparks.pocket.training.shown import shown
+    from sparks.pocket.world import Scenes
+
+    path = _pool_path(plan)
+    if not path.is_file():
+        raise SparksError(f"edits {path} are not made yet: run stage edits first")
+    found = kept(path, dict, plan.device)
+    return shown(found.pop("frames"), Scenes(**found))
+
+
+def _pool_path(plan: Plan) -> Path:
+    return plan.work / f"edits-{parallel.rank()}-{_digest(plan, 'transformer', 'connectors')}.pt"
+
+
+def _digest(plan: Plan, *parts: str) -> str:
+    """Of the weights that something is made with."""
+    files = (file for part in parts for file in sorted((plan.output / part).glob("*.safetensors")))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -145,11 +194,9 @@ def _critic(plan: Plan, sizes: Sizes, name: str) -> Made:
 
     from sparks.pocket.critic_model import save as save_critic
     from sparks.pocket.training.critic import train_critic
-    from sparks.pocket.training.edits import make_pool
 
-    video, _ = autoencoders(plan)
-    pool = make_pool(plan.output, plan.amount(1_024), plan.device, plan.seed)
-    budget, batch = plan.budget(3_500), plan.batch_size(40)
+    (video, _), pool = autoencoders(plan), _pool(plan)
+    budget, batch = plan.budget(4_000), plan.batch_size(128)
     start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
         video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start
@@ -175,11 +222,9 @@ def xclip(plan: Plan) -> Made:
 
 def _contrast(plan: Plan, train: Callable[..., Any], kind: Any, name: str) -> Made:
     from sparks.pocket.contrast_model import save as save_contrast
-    from sparks.pocket.training.edits import make_pool
 
-    video, _ = autoencoders(plan)
-    pool = make_pool(plan.output, plan.amount(512), plan.device, plan.seed)
-    budget, batch = plan.budget(1_500), plan.batch_size(64)
+    (video, _), pool = autoencoders(plan), _pool(plan)
+    budget, batch = plan.budget(2_000), plan.batch_size(128)
     start = _start(plan, kind, name)
     model, tokenizer = train(video, plan.states, budget, plan.device, batch, plan.seed, pool, start)
     return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}
@@ -195,6 +240,7 @@ STAGES: dict[str, Callable[[Plan], Made]] = {
     "text_encoder": text_encoder,
     "perceptual": perceptual,
     "denoiser": denoiser,
+    "edits": edits,
     "critic": critic,
     "clip": clip,
     "xclip": xclip,

@@ -145,7 +145,8 @@ def check_settings(settings: Settings) -> Config:
         (registry.solvers, config.solver),
     ):
         table.get(plugin.name)
-    _build_solver(config)
+    if "name" in settings.get("solver", {}):  # else the model may know a better one, with others
+        _build_solver(config)
     check_device(config.device)
     read_dtype(config.dtype)
     read_dtype(config.critic.dtype)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparks.pocket.training import fast
-from sparks.pocket.training.optimisers import optimisers
+from sparks.pocket.training.optimisers import Muon, optimisers
 
 CPU = torch.device("cpu")
 
@@ -66,3 +66,29 @@ def test_muon_takes_hidden_matrices_and_nothing_else() -> None:
     assert len(adam.param_groups[0]["params"]) == count - 1
     (alone,) = optimisers([block, head], 1e-3, None, 0.01)
     assert len(alone.param_groups[0]["params"]) == count
+
+
+def test_matrices_of_one_shape_are_moved_at_once_as_one_by_one() -> None:
+    shapes = [(64, 32), (64, 32), (32, 96), (48, 48)]
+    alone, together = (
+        [nn.Parameter(0.05 * heads(*shape) * (i + 1)) for i, shape in enumerate(shapes)]
+        for _ in range(2)
+    )
+    given = {"lr": 1e-2, "weight_decay": 0.01, "adjust_lr_fn": "match_rms_adamw"}
+    start = [parameter.detach().clone() for parameter in alone]
+    expected, found = torch.optim.Muon(alone, **given), Muon(together, **given)
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for one, other in zip(alone, together, strict=True):
+            one.grad = torch.randn(one.shape, generator=rng)
+            other.grad = one.grad.clone()
+        expected.step()
+        found.step_alike()
+    for one, other, before in zip(alone, together, start, strict=True):
+        assert not torch.equal(one, before)
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+def test_a_module_is_itself_where_there_are_no_graphs() -> None:
+    module = nn.Linear(3, 2)
+    assert fast.replayed(module, (torch.zeros(1, 3),)) is module

@@ -26,6 +26,7 @@ from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
 from sparks.pocket.training.edits import Please, Pleasing
 from sparks.pocket.training.fast import autocast
+from sparks.pocket.training.grading import grade
 from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
@@ -39,6 +40,7 @@ PATCHES = 4  # on the side of a frame
 QUESTIONS = 8  # on every clip of a training step
 TRACKED = 7  # numbers by which a frame's object is described
 STAY = ACTIONS.index("stay")
+NEAR = 0.25  # P(yes) of what very nearly happened
 
 Asked: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, shape, action, wording
 
@@ -161,6 +163,8 @@ def train_critic(
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
     """Binary cross-entropy against the measurement, several questions on each clip.
 
+    Clips that come close get a little more than the others, so that a search has a slope to climb.
+
     A second head on the vision tower reads the object's track from it, which teaches it to see
     long before the answers do; it is thrown away at the end.
 
@@ -196,7 +200,7 @@ def train_critic(
         error = reading_error(read, shown)
         cpu = generator(step, torch.device("cpu"), 3)
         asked = [draw_questions(shown.scenes, cpu) for _ in range(QUESTIONS)]
-        known = [truth(shown, one) for one in asked]
+        known = [graded_truth(shown, one) for one in asked]
         labels, weights = (torch.stack(column, 1) for column in zip(*known, strict=True))
         with autocast(device):
             odds = questions.ask(model, seen, torch.stack([row(*one) for one in asked], 1))
@@ -269,6 +273,13 @@ def truth(shown: Shown, asked: Asked) -> tuple[Tensor, Tensor]:
     unclear = verdict.continuous & verdict.identity & marginal
     exact = (action == ACTIONS.index("blink")) | (action == STAY)
     return (verdict.happened & named).float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
+
+
+def graded_truth(shown: Shown, asked: Asked) -> tuple[Tensor, Tensor]:
+    """`truth`, but a no says how close it came: `grade`, as P(yes) up to NEAR."""
+    happened, weights = truth(shown, asked)
+    close = grade(shown, asked).sigmoid().clamp(max=NEAR)
+    return torch.maximum(happened, close), weights
 
 
 def reading_error(read: Tensor, shown: Shown) -> Tensor:

@@ -6,13 +6,17 @@ these grades has a slope to climb.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from sparks.pocket import measure
-from sparks.pocket.training.critic import Asked
-from sparks.pocket.training.shown import Shown
 from sparks.pocket.words import ACTIONS
+
+if TYPE_CHECKING:
+    from sparks.pocket.training.critic import Asked
+    from sparks.pocket.training.shown import Shown
 
 SLOPE = 5.0  # of the log odds, per unit of strength
 PASS = 0.9  # strength at which the odds are even

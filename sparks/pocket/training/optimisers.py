@@ -49,11 +49,16 @@ class Muon(torch.optim.Muon):
     One by one, launching their kernels takes longer than a small model's whole step.
     """
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One update of every matrix that has a gradient."""
         if not self.param_groups[0]["params"][0].is_cuda:
             return super().step(closure)
+        self.step_alike()
+        return None
+
+    @torch.no_grad()
+    def step_alike(self) -> None:
+        """The same update, the matrices of each shape together."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
@@ -61,7 +66,6 @@ class Muon(torch.optim.Muon):
                     alike.setdefault(parameter.shape, []).append(parameter)
             for parameters in alike.values():
                 self._update(group, parameters)
-        return None
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         gradients = [p.grad for p in parameters if p.grad is not None]

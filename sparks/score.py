@@ -30,6 +30,7 @@ METRICS = {
     "p_yes_judge_baseline": ("judge's P(yes), prompt only", ".3f"),
     "p_yes_judge_edited": ("judge's P(yes), final", ".3f"),
     "judge_agrees": ("judge says yes", ".2f"),
+    "judge_right": ("judge is right", ".2f"),
     "happened_baseline": ("happened, prompt only", ".2f"),
     "happened_edited": ("happened, final", ".2f"),
     "strength_edited": ("strength (1 = just counts)", ".2f"),
@@ -56,13 +57,17 @@ def score(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
     """
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     judged = result["p_yes_judge_edited"]
+    agrees = None if judged is None else judged > 0.5
+    truth = _truth(run, task, prepared) if _has_truth(task) else {}
+    known = agrees is not None and bool(truth)
     return {
         **{name: result[name] for name in _ANSWERS},
         "dim": prepared.problem.dim,
-        "judge_agrees": None if judged is None else judged > 0.5,
+        "judge_agrees": agrees,
+        "judge_right": agrees == truth["happened_edited"] if known else None,
         "total": sum(result["losses"].values()),
         **result["spent"],
-        **(_truth(run, task, prepared) if _has_truth(task) else {}),
+        **truth,
     }
 
 

@@ -78,6 +78,7 @@ def _check_cells(folder: Path, world: dict[str, object], own: dict[str, object])
             assert row[name] == result[name]
         assert row["p_yes_judge_edited"] == pytest.approx(1 - result["p_yes_edited"], abs=1e-5)
         assert row["judge_agrees"] == (row["p_yes_judge_edited"] > 0.5)  # type: ignore[operator]
+        assert row["judge_right"] == (row["judge_agrees"] == row["happened_edited"])
         assert row["total"] == sum(result["losses"].values())
         assert row["denoiser_backwards"] == 2
         assert (row["solver"], row["space"], row["seed"]) == ("adam", "full", 42)

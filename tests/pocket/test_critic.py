@@ -109,18 +109,13 @@ def test_no_to_an_object_that_does_not_travel(critic: QwenCritic, kind: str) -> 
     frames, scenes = flawed(kind, TRAVELS)
     honest = world.render(scenes)
     assert (answers(critic, honest, scenes.prompts()) > 0).float().mean() >= 0.85
-    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.7
+    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.6
 
 
-NOISY = pytest.mark.xfail(
-    strict=True, reason="takes motion under heavy noise for motion (docs/pocket.md)"
-)
-
-
-@pytest.mark.parametrize("kind", ["weak", pytest.param("noise", marks=NOISY)])
+@pytest.mark.parametrize("kind", ["weak", "noise"])
 def test_no_to_too_little_and_to_noise(critic: QwenCritic, kind: str) -> None:
     frames, scenes = flawed(kind, MOVING)
-    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.7
+    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.75
 
 
 def test_balanced_accuracy_on_held_out_clips(critic: QwenCritic) -> None:

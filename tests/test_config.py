@@ -5,6 +5,7 @@ import pytest
 from sparks import registry
 from sparks.config import Config, assignments, construct, merge, presets, read_settings, recommended
 from sparks.errors import SparksError
+from sparks.prepare import check_settings, prepare
 from sparks.solvers.adam import Adam
 
 
@@ -125,6 +126,16 @@ def test_plugin_options_are_checked_against_what_it_takes() -> None:
     with pytest.raises(SparksError, match=r"solver refuses"):
         construct("solver", lambda lr: float(lr), {"lr": "fast"})
     assert construct("solver", lambda lr: lr, {"lr": 1}, device="cpu") == 1
+
+
+def test_options_without_a_solver_are_for_the_one_that_the_model_names() -> None:
+    prepared = prepare({"solver": {"sigma": 0.9}, "budget": "qwen_calls=1"})
+    assert prepared.solver.sigma == 0.9  # type: ignore[attr-defined]
+    for named in ({"name": "adam"}, {"name": "hybrid", "line": -1}):
+        with pytest.raises(SparksError):
+            check_settings({"solver": {"sigma": 0.9, **named}})
+    with pytest.raises(SparksError, match=r"unknown setting 'solver\.sigmaa'"):
+        prepare({"solver": {"sigmaa": 0.9}})
 
 
 def test_the_bundled_model_recommends_the_pocket_preset() -> None:

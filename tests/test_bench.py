@@ -78,13 +78,14 @@ def _check_cells(folder: Path, world: dict[str, object], own: dict[str, object])
             assert row[name] == result[name]
         assert row["p_yes_judge_edited"] == pytest.approx(1 - result["p_yes_edited"], abs=1e-5)
         assert row["judge_agrees"] == (row["p_yes_judge_edited"] > 0.5)  # type: ignore[operator]
-        assert row["judge_right"] == (row["judge_agrees"] == row["happened_edited"])
         assert row["total"] == sum(result["losses"].values())
         assert row["denoiser_backwards"] == 2
         assert (row["solver"], row["space"], row["seed"]) == ("adam", "full", 42)
     assert set(METRICS) < set(world)
     assert world["outside_codec"] > 0  # type: ignore[operator]
+    assert world["judge_right"] == (world["judge_agrees"] == world["happened_edited"])
     assert "happened_edited" not in own
+    assert own["judge_right"] is None
     files = {path.name for path in (folder / str(own["folder"])).iterdir()}
     assert {"edited.mp4", "baseline.mp4", "row.json"} < files
     assert not {"side_by_side.mp4", "contact_sheet.png", "curve.png"} & files

@@ -24,7 +24,7 @@ from sparks.pocket.contrast_model import build_clip, build_tokenizer, build_xcli
 from sparks.pocket.training import critic
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.grading import WEAK, grade
-from sparks.pocket.training.loop import Budget, generator
+from sparks.pocket.training.loop import Budget, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
 
@@ -83,7 +83,8 @@ def _train(
         error = critic.reading_error(read, shown) + NAMING * _naming_error(logits, shown)
         return error + _asking_error(logits, shown, cpu)
 
-    critic.learn(name, [model, eyes], loss, folder, budget, going_on=start is not None)
+    rates = critic.rates(going_on=start is not None)
+    fit(name, [model, eyes], loss, folder, budget, **rates)
     return model.eval(), tokenizer
 
 

@@ -207,31 +207,14 @@ def train_critic(
         return error + F.binary_cross_entropy_with_logits(odds, labels, weights)
 
     with quick_vision(model.model.visual):
-        learn(name, [model, eyes], loss, folder, budget, going_on=start is not None)
+        fit(name, [model, eyes], loss, folder, budget, **rates(going_on=start is not None))
     return model.eval(), tokenizer
 
 
-def learn(
-    name: str,
-    modules: list[nn.Module],
-    loss: Callable[[int], Tensor],
-    folder: Path,
-    budget: Budget,
-    *,
-    going_on: bool,
-) -> None:
-    """`fit` at the critics' rates, half of them where it goes on from trained weights."""
+def rates(*, going_on: bool) -> dict[str, float]:
+    """Of `fit` for all critics, half as high where one goes on from trained weights."""
     rate = 5e-4 if going_on else 1e-3
-    fit(
-        name,
-        modules,
-        loss,
-        folder,
-        budget,
-        learning_rate=rate,
-        matrix_rate=2 * rate,
-        weight_decay=0.05,
-    )
+    return {"learning_rate": rate, "matrix_rate": 2 * rate, "weight_decay": 0.05}
 
 
 def draw_questions(scenes: world.Scenes, rng: torch.Generator) -> Asked:

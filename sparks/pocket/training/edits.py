@@ -116,8 +116,8 @@ class _Take:
         self.wordings = torch.randint(VARIANTS, (count,), generator=self._rng).tolist()
         self.alpha, self.towards = (self._heard(scenes) for scenes in (source, self.scenes))
         self._conditioning = self._prepared(source, salt)
-        self._still = editor.start(self._conditioning).delta_v
-        self.space = TemporalSpace(Controls(self.alpha[:1], torch.zeros_like(self._still[:1])))
+        still = editor.start(self._conditioning).delta_v[:1]
+        self.space = TemporalSpace(Controls(self.alpha[:1], still))
 
     def uniform(self, high: float = 1.0) -> Tensor:
         """One number for each clip, `[B, 1, 1, 1]`."""

@@ -163,7 +163,7 @@ def _pool(plan: Plan) -> Shown:
     path = _pool_path(plan)
     if not path.is_file():
         raise SparksError(f"edits {path} are not made yet: run stage edits first")
-    found = kept(path, dict, plan.device)
+    found = torch.load(path, map_location=plan.device, weights_only=True)
     return shown(found.pop("frames"), Scenes(**found))
 
 

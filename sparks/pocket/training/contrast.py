@@ -101,15 +101,13 @@ def meaning(colour: Tensor, shape: Tensor, action: Tensor) -> Tensor:
 
 def _asking_error(logits: Tensor, shown: Shown, rng: torch.Generator) -> Tensor:
     """Smooth L1 between the log odds of moving against standing still, and the grade."""
-    error = torch.zeros((), device=logits.device)
-    for _ in range(QUESTIONS):
-        colour, shape, action, _ = asked = critic.draw_questions(shown.scenes, rng)
-        acts = logits.gather(1, meaning(colour, shape, action)[:, None])
-        still = logits.gather(1, meaning(colour, shape, torch.full_like(action, STAY))[:, None])
-        target = grade(shown, asked)
-        wrong = F.smooth_l1_loss((acts - still)[:, 0], target, reduction="none")
-        error = error + (wrong * (action != STAY)).mean() / QUESTIONS
-    return error
+    clip = torch.arange(len(shown), device=logits.device).repeat_interleave(QUESTIONS)
+    every = shown.known[clip]
+    colour, shape, action, _ = asked = critic.draw_questions(every.scenes, rng)
+    acts = logits[clip, meaning(colour, shape, action)]
+    still = logits[clip, meaning(colour, shape, torch.full_like(action, STAY))]
+    wrong = F.smooth_l1_loss(acts - still, grade(every, asked), reduction="none")
+    return (wrong * (action != STAY)).mean()
 
 
 def _naming_error(logits: Tensor, shown: Shown) -> Tensor:

@@ -43,6 +43,8 @@ STAY = ACTIONS.index("stay")
 NEAR = 0.25  # P(yes) of what very nearly happened
 
 Asked: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, shape, action, wording
+#: P(yes) `[B]` that a critic learns, and its weight.
+Answer: TypeAlias = Callable[[Shown, Asked], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,9 @@ def train_critic(
     pool: Shown | None = None,
     name: str = "critic",
     start: Qwen2_5_VLForConditionalGeneration | None = None,
+    answer: Answer | None = None,
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
     """Binary cross-entropy against the measurement, several questions on each clip.
-
-    Clips that come close get a little more than the others, so that a search has a slope to climb.
 
     A second head on the vision tower reads the object's track from it, which teaches it to see
     long before the answers do; it is thrown away at the end.
@@ -172,7 +173,9 @@ def train_critic(
         pool: edits; without them the critic never sees what searches make.
         name: of the training state in `folder`.
         start: a model of these sizes to go on from.
+        answer: what it learns to say; `graded_truth`, unless told otherwise.
     """
+    answer = answer or graded_truth
     torch.manual_seed(seed)
     tokenizer = build_tokenizer([QUESTION.replace("{prompt}", p) for p in every_prompt()])
     model = build_model(
@@ -199,11 +202,12 @@ def train_critic(
             read = eyes(seen.unflatten(1, (WATCHED // 2, tokens)).flatten(2)).float()
         error = reading_error(read, shown)
         cpu = generator(step, torch.device("cpu"), 3)
-        asked = [draw_questions(shown.scenes, cpu) for _ in range(QUESTIONS)]
-        known = [graded_truth(shown, one) for one in asked]
-        labels, weights = (torch.stack(column, 1) for column in zip(*known, strict=True))
+        every = shown.known[torch.arange(len(shown), device=device).repeat_interleave(QUESTIONS)]
+        asked = draw_questions(every.scenes, cpu)
+        told = (row(*asked), *answer(every, asked))
+        rows, labels, weights = (each.unflatten(0, (-1, QUESTIONS)) for each in told)
         with autocast(device):
-            odds = questions.ask(model, seen, torch.stack([row(*one) for one in asked], 1))
+            odds = questions.ask(model, seen, rows)
         return error + F.binary_cross_entropy_with_logits(odds, labels, weights)
 
     with quick_vision(model.model.visual):
@@ -259,10 +263,11 @@ def truth(shown: Shown, asked: Asked) -> tuple[Tensor, Tensor]:
 
 
 def graded_truth(shown: Shown, asked: Asked) -> tuple[Tensor, Tensor]:
-    """`truth`, but a no says how close it came: `grade`, as P(yes) up to NEAR."""
+    """`truth`, but a no says how close an unbroken motion came: `grade`, as P(yes) up to NEAR."""
     happened, weights = truth(shown, asked)
+    verdict = measure.verdict(shown.tracks, asked[2], shown.strengths)
     close = grade(shown, asked).sigmoid().clamp(max=NEAR)
-    return torch.maximum(happened, close), weights
+    return torch.where(verdict.continuous & verdict.identity, close, 0.0).maximum(happened), weights
 
 
 def reading_error(read: Tensor, shown: Shown) -> Tensor:

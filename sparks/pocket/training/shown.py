@@ -45,6 +45,11 @@ class Shown:
     def __getitem__(self, rows: Tensor) -> Shown:
         return each(lambda parts: parts[0][rows], self)
 
+    @property
+    def known(self) -> Shown:
+        """What is known of the clips, without their frames."""
+        return replace(self, frames=self.frames[:, :0])
+
     def join(self, other: Shown) -> Shown:
         return each(torch.cat, self, other)
 
@@ -113,9 +118,8 @@ def varied(clips: Shown, rng: torch.Generator) -> Shown:
     channels = torch.rand(count, 3, generator=rng, device=device).argsort(1)
     mirrored = torch.rand(count, generator=rng, device=device) < 0.5
     mirrored &= clips.scenes.action != ACTIONS.index("open")
-    frames = torch.stack(
-        [clip[:, order] for clip, order in zip(clips.frames, channels, strict=True)]
-    )
+    every = torch.arange(count, device=device)[:, None]
+    frames = clips.frames[every, :, channels].transpose(1, 2)
     frames = torch.where(mirrored[:, None, None, None, None], frames.flip(-1), frames)
     scenes, tracks = clips.scenes, clips.tracks
     left, right = (ACTIONS.index(action) for action in ("slide_left", "slide_right"))

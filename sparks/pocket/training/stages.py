@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
     from torch import Tensor
 
-    from sparks.pocket.training.critic import Sizes
+    from sparks.pocket.training.critic import Answer, Sizes
     from sparks.pocket.training.shown import Shown
 
 
@@ -117,7 +117,7 @@ def denoiser(plan: Plan) -> Made:
         networks,
         Cache(**cache),
         plan.states,
-        plan.budget(6_000),
+        plan.budget(10_000),
         plan.device,
         plan.batch_size(384),
         plan.seed,
@@ -139,7 +139,7 @@ def edits(plan: Plan) -> Made:
         scout, words = train_critic(
             video,
             plan.states,
-            plan.budget(500),
+            plan.budget(1_000),
             plan.device,
             batch,
             plan.seed,
@@ -178,28 +178,28 @@ def _digest(plan: Plan, *parts: str) -> str:
 
 
 def critic(plan: Plan) -> Made:
-    from sparks.pocket.training.critic import GUIDE
+    from sparks.pocket.training.critic import GUIDE, graded_truth
 
-    return _critic(plan, GUIDE, "critic")
+    return _critic(plan, GUIDE, "critic", graded_truth)
 
 
 def judge(plan: Plan) -> Made:
-    from sparks.pocket.training.critic import JUDGE
+    from sparks.pocket.training.critic import JUDGE, truth
 
-    return _critic(plan, JUDGE, "judge")
+    return _critic(plan, JUDGE, "judge", truth)
 
 
-def _critic(plan: Plan, sizes: Sizes, name: str) -> Made:
+def _critic(plan: Plan, sizes: Sizes, name: str, answer: Answer) -> Made:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     from sparks.pocket.critic_model import save as save_critic
     from sparks.pocket.training.critic import train_critic
 
     (video, _), pool = autoencoders(plan), _pool(plan)
-    budget, batch = plan.budget(4_000), plan.batch_size(128)
+    budget, batch = plan.budget(6_000), plan.batch_size(128)
     start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
-        video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start
+        video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start, answer
     )
     return {name: partial(save_critic, model=model.half(), tokenizer=tokenizer)}
 
@@ -224,7 +224,7 @@ def _contrast(plan: Plan, train: Callable[..., Any], kind: Any, name: str) -> Ma
     from sparks.pocket.contrast_model import save as save_contrast
 
     (video, _), pool = autoencoders(plan), _pool(plan)
-    budget, batch = plan.budget(2_000), plan.batch_size(128)
+    budget, batch = plan.budget(3_000), plan.batch_size(128)
     start = _start(plan, kind, name)
     model, tokenizer = train(video, plan.states, budget, plan.device, batch, plan.seed, pool, start)
     return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}

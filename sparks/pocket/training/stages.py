@@ -117,7 +117,7 @@ def denoiser(plan: Plan) -> Made:
         networks,
         Cache(**cache),
         plan.states,
-        plan.budget(10_000),
+        plan.budget(6_000),
         plan.device,
         plan.batch_size(384),
         plan.seed,
@@ -139,7 +139,7 @@ def edits(plan: Plan) -> Made:
         scout, words = train_critic(
             video,
             plan.states,
-            plan.budget(1_000),
+            plan.budget(500),
             plan.device,
             batch,
             plan.seed,
@@ -196,7 +196,7 @@ def _critic(plan: Plan, sizes: Sizes, name: str, answer: Answer) -> Made:
     from sparks.pocket.training.critic import train_critic
 
     (video, _), pool = autoencoders(plan), _pool(plan)
-    budget, batch = plan.budget(6_000), plan.batch_size(128)
+    budget, batch = plan.budget(3_600), plan.batch_size(128)
     start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
         video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start, answer
@@ -224,7 +224,7 @@ def _contrast(plan: Plan, train: Callable[..., Any], kind: Any, name: str) -> Ma
     from sparks.pocket.contrast_model import save as save_contrast
 
     (video, _), pool = autoencoders(plan), _pool(plan)
-    budget, batch = plan.budget(3_000), plan.batch_size(128)
+    budget, batch = plan.budget(2_000), plan.batch_size(128)
     start = _start(plan, kind, name)
     model, tokenizer = train(video, plan.states, budget, plan.device, batch, plan.seed, pool, start)
     return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}

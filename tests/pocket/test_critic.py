@@ -22,9 +22,9 @@ from tests.pocket.conftest import SEED
 TRAVELS = ("jump", "slide_left", "slide_right")
 
 
-@pytest.fixture(scope="module")
-def critic() -> QwenCritic:
-    return QwenCritic(weights_path() / "critic", num_frames=24, fps=float(world.FPS))
+@pytest.fixture(scope="module", params=["critic", "judge"])
+def critic(request: pytest.FixtureRequest) -> QwenCritic:
+    return QwenCritic(weights_path() / request.param, num_frames=24, fps=float(world.FPS))
 
 
 @torch.no_grad()
@@ -89,19 +89,19 @@ def test_every_wording_is_answered_alike(critic: QwenCritic) -> None:
         assert answers(critic, frames, scenes.acting("grow").prompts([variant])) < 0
 
 
-@pytest.mark.parametrize(("part", "share"), [("colour", 0.9), ("shape", 0.6)])
-def test_no_to_the_wrong_object(critic: QwenCritic, part: str, share: float) -> None:
+@pytest.mark.parametrize("part", ["colour", "shape"])
+def test_no_to_the_wrong_object(critic: QwenCritic, part: str) -> None:
     frames, scenes = flawed("none", MOVING)
     options = len(COLOURS) if part == "colour" else len(SHAPES)
     wrong = replace(scenes, **{part: (getattr(scenes, part) + 1) % options})
-    assert (answers(critic, frames, scenes.prompts()) > 0).float().mean() >= 0.85
-    assert (answers(critic, frames, wrong.prompts()) < 0).float().mean() >= share
+    assert (answers(critic, frames, scenes.prompts()) > 0).float().mean() >= 0.9
+    assert (answers(critic, frames, wrong.prompts()) < 0).float().mean() >= 0.9
 
 
 def test_no_to_the_wrong_action(critic: QwenCritic) -> None:
     frames, scenes = flawed("none", MOVING)
     wrong = replace(scenes, action=(scenes.action + 1) % len(ACTIONS))
-    assert (answers(critic, frames, wrong.prompts()) < 0).float().mean() >= 0.85
+    assert (answers(critic, frames, wrong.prompts()) < 0).float().mean() >= 0.9
 
 
 @pytest.mark.parametrize("kind", ["dissolve", "teleport"])
@@ -109,13 +109,13 @@ def test_no_to_an_object_that_does_not_travel(critic: QwenCritic, kind: str) -> 
     frames, scenes = flawed(kind, TRAVELS)
     honest = world.render(scenes)
     assert (answers(critic, honest, scenes.prompts()) > 0).float().mean() >= 0.85
-    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.6
+    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.7
 
 
-@pytest.mark.parametrize("kind", ["weak", "noise"])
-def test_no_to_too_little_and_to_noise(critic: QwenCritic, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["weak", "noise", "frozen"])
+def test_no_to_too_little_to_noise_and_to_nothing(critic: QwenCritic, kind: str) -> None:
     frames, scenes = flawed(kind, MOVING)
-    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.75
+    assert (answers(critic, frames, scenes.prompts()) < 0).float().mean() >= 0.85
 
 
 def test_balanced_accuracy_on_held_out_clips(critic: QwenCritic) -> None:
@@ -134,7 +134,7 @@ def test_balanced_accuracy_on_held_out_clips(critic: QwenCritic) -> None:
     found = (yes[label == 1]).float().mean()
     refused = (~yes[label == 0]).float().mean()
     assert (label == 1).sum() >= 10
-    assert (found + refused) / 2 >= 0.9
+    assert (found + refused) / 2 >= 0.95
 
 
 def test_the_gradient_reaches_the_frames(critic: QwenCritic) -> None:

@@ -11,7 +11,7 @@ from sparks.editors import LTX2Editor
 from sparks.pocket import measure, weights_path, world
 from sparks.pocket.training import edits
 from sparks.pocket.training.critic import NEAR, graded_truth, pleasing, quick_vision, truth
-from sparks.pocket.training.shown import shown
+from sparks.pocket.training.shown import deceive, shown
 from sparks.pocket.words import ACTIONS
 
 CPU = torch.device("cpu")
@@ -68,3 +68,11 @@ def test_a_no_says_how_close_it_came() -> None:
     assert (labels[:3] <= NEAR).all()
     assert torch.equal(labels[3], happened[3])
     assert (labels[3] == 1).all()
+
+
+def test_a_broken_motion_is_no_nearer_than_none() -> None:
+    scenes = world.draw(4, 7).acting("slide_left")
+    asked = (scenes.colour, scenes.shape, scenes.action, torch.zeros(4).long())
+    leapt = shown(deceive(scenes, "teleport", torch.Generator().manual_seed(0)), scenes)
+    assert (measure.verdict(leapt.tracks, scenes.action).strength > 1).all()
+    assert (graded_truth(leapt, asked)[0] == 0).all()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from sparks.budget import COUNTERS
-from sparks.cells import Cell, Plan
+from sparks.cells import Cell, Counter, Plan
 from sparks.config import Config, Settings, merge, read_settings, without_code
 from sparks.errors import SparksError
 from sparks.tasks import Task
@@ -57,7 +58,7 @@ def plan_ablation(
     tasks: Sequence[Task],
     *,
     seeds: int = 1,
-    match: Mapping[str, int] | None = None,
+    match: Mapping[Counter, int] | None = None,
 ) -> Plan:
     """Every task and seed under every setting; the first setting is the reference of `match`.
 
@@ -89,13 +90,13 @@ def plan_ablation(
     return Plan(title, list(tasks), cells)
 
 
-def parse_match(text: str | None, seeds: int) -> dict[str, int]:
+def parse_match(text: str | None, seeds: int) -> dict[Counter, int]:
     """Read `qwen_calls,wall_clock:1`: counters, each for all of the seeds or for the first few.
 
     Raises:
         SparksError: a counter that no budget has, or a number of seeds that there are not.
     """
-    found = {}
+    found: dict[Counter, int] = {}
     for part in text.split(",") if text else ():
         counter, _, count = part.partition(":")
         if counter not in COUNTERS or count not in ("", *map(str, range(1, seeds + 1))):
@@ -103,7 +104,7 @@ def parse_match(text: str | None, seeds: int) -> dict[str, int]:
                 f"cannot match {part!r}; write COUNTER or COUNTER:SEEDS with at most {seeds} seeds "
                 f"and any of {', '.join(COUNTERS)}"
             )
-        found[counter] = int(count or seeds)
+        found[cast("Counter", counter)] = int(count or seeds)
     return found
 
 

@@ -22,15 +22,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from sparks.config import Settings, merge
 from sparks.errors import SparksError
-from sparks.files import replacing, write_text
+from sparks.files import opened_itself, replacing, write_text
 from sparks.kept import Kept
-from sparks.tasks import Task
+from sparks.tasks import Name, Task
+
+Counter = Literal["qwen_calls", "renders", "wall_clock"]
 
 #: Applies a function to cells, in any order and place, and yields what it returns; `map` is one.
 #: Another executor (Ray's pool, a queue of batch jobs) is another function of this form.
@@ -51,17 +53,34 @@ class Cell:
     """
 
     setting: str
-    task: str
+    task: Name
     settings: Settings
-    match: str | None = None
+    match: Counter | None = None
     reference: str | None = None
     alone: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what could not be a folder of its own inside the experiment's.
+
+        Raises:
+            SparksError: a setting without a letter or number, or a seed that is no whole number.
+        """
+        if not re.match(r"\w", self._label):
+            raise ValueError(
+                f"the setting {self.setting!r} has no letter or number to name a folder"
+            )
+        if type(self.settings.get("seed")) is not int:
+            raise SparksError(f"the seed {self.settings.get('seed')!r} is no whole number")
+
     @property
     def name(self) -> str:
-        """Its folder in the experiment, unique."""
-        label = re.sub(r"[^\w.@-]+", "-", self.setting) + (f"={self.match}" if self.match else "")
-        return f"cells/{label}/{self.task}-{self.settings['seed']}"
+        """Its folder in the experiment."""
+        matched = f"={self.match}" if self.match else ""
+        return f"cells/{self._label}{matched}/{self.task}-{self.settings['seed']}"
+
+    @property
+    def _label(self) -> str:
+        return re.sub(r"[^\w.@-]+", "-", self.setting).lstrip(".-") or self.setting
 
     def row(self, folder: Path) -> Path:
         """The file that says that it is finished, and what it reached."""
@@ -75,6 +94,25 @@ class Plan:
     title: str
     tasks: list[Task]
     cells: list[Cell] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse cells that cannot all be run.
+
+        Raises:
+            SparksError: two cells of one folder, or one whose task or reference is not planned.
+        """
+        cells: dict[str, Cell] = {}
+        for cell in self.cells:
+            other = cells.setdefault(cell.name, cell)
+            if other is not cell:
+                raise SparksError(
+                    f"{other.setting!r} and {cell.setting!r} share the folder {cell.name}; "
+                    "rename one"
+                )
+        tasks = {task.name for task in self.tasks}
+        for cell in self.cells:
+            if cell.task not in tasks or cell.reference not in (None, *cells):
+                raise SparksError(f"{cell.name} needs a task or a reference that is not planned")
 
     def save(self, folder: Path) -> None:
         """Write `plan.json`, adding to what is planned there already.
@@ -108,7 +146,7 @@ def load_plan(folder: Path) -> Plan:
         return TypeAdapter(Plan).validate_json(text)
     except OSError:
         raise SparksError(f"no plan.json in {folder}; say what to run, or another folder") from None
-    except ValueError as error:
+    except (ValueError, SparksError) as error:
         raise SparksError(f"{folder / 'plan.json'} cannot be read: {error}") from None
 
 
@@ -126,7 +164,7 @@ def claim(folder: Path) -> Iterator[bool]:
         found = {path.name for path in folder.iterdir()}
         if found - {".lock"} and "plan.json" not in found:
             raise SparksError(f"output {folder} holds no experiment; choose a new folder")
-        file = (folder / ".lock").open("w")
+        file = open(folder / ".lock", "a", opener=opened_itself)  # noqa: SIM115 - closed below
     except OSError as error:
         raise SparksError(f"cannot write {folder}: {error.strerror}; choose another") from error
     with file:
@@ -196,6 +234,8 @@ def run_cells(folder: Path, plan: Plan, spread: Spread = map) -> None:
 def run_cell(folder: Path, tasks: Sequence[Task], cell: Cell) -> Cell:
     """Edit, measure and write `row.json`, or `error.txt` if something fails; returns the cell."""
     home = folder / cell.name
+    if not home.resolve().is_relative_to(folder.resolve()):
+        raise SparksError(f"{home} leads out of {folder} by a link; remove the link")
     try:
         task = next(task for task in tasks if task.name == cell.task)
         settings = merge(cell.settings, task.settings(source(folder, task)))
@@ -217,11 +257,12 @@ _KEPT = Kept()  # what the cells of one process load once
 def _finish(home: Path, task: Task, settings: Settings) -> dict[str, Any]:
     from sparks.edit import edit
     from sparks.prepare import prepare
+    from sparks.runs import discard
     from sparks.score import score
 
     result = home / "result.json"
     if not result.is_file():  # half a run is no use: its seconds would not be those of one search
-        shutil.rmtree(home, ignore_errors=True)
+        discard(home)
         if edit(settings, home, kept=_KEPT, pictures=False)["stopped_by"] == "interrupt":
             result.unlink(missing_ok=True)
             raise KeyboardInterrupt

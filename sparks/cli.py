@@ -80,7 +80,7 @@ def solve(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with this run directory, and nothing else."),
+        typer.Option(metavar="RUN", help="Go on with this run, as it was begun."),
     ] = None,
     preview_every: Annotated[
         int | None, typer.Option(metavar="N", help="Write the best so far into previews/.")
@@ -124,10 +124,10 @@ def solve(
         settings = layers(config or [], options, set_ or [], recipe)
         if resume is None:
             result = edit(settings, output, reporter())
-        elif settings or output is not None:
-            raise SparksError(f"{resume} goes on with its own settings; give --resume alone")
+        elif output is not None:
+            raise SparksError(f"{resume} is where the run is; give --resume without --output")
         else:
-            result = go_on(resume, reporter())
+            result = go_on(resume, reporter(), settings)
     typer.echo(json.dumps(result) if json_ else summary(result))
     if result["stopped_by"] == "interrupt":
         raise typer.Exit(INTERRUPTED)

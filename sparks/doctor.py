@@ -9,6 +9,7 @@ from typing import Any
 from sparks.errors import SparksError
 from sparks.plan import GIB, Shape, make_plan
 from sparks.weights import KNOWN_CRITICS, KNOWN_EDITORS, counted, find, parameters
+from sparks.whole import check_networks
 
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "gymnasium")
 _PARTS = ("transformer", "vae", "audio_vae", "text_encoder", "connectors")
@@ -72,6 +73,10 @@ def _state(model: str, parts: tuple[str, ...]) -> dict[str, Any]:
         return {"state": "incomplete", "folder": str(folder), "why": str(error)}
     if absent := [part for part in parts if part not in present]:
         return {"state": "incomplete", "folder": str(folder), "why": f"no {', '.join(absent)}"}
+    try:
+        check_networks(folder)
+    except SparksError as error:
+        return {"state": "incomplete", "folder": str(folder), "why": str(error)}
     return {"state": "here", "folder": str(folder)}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sparks.config import Settings, read_settings
+from sparks.config import Config, Settings, merge, read_settings, without_code
 from sparks.controls import Controls
 from sparks.errors import SparksError
 from sparks.kept import Kept
@@ -63,26 +63,32 @@ def edit(
             return _search(run, prepared, report, pictures)
 
 
-def go_on(folder: Path, report: Silent | None = None) -> Settings:
+def go_on(folder: Path, report: Silent | None = None, named: Settings | None = None) -> Settings:
     """Go on with a run from its last evaluation; a finished one is left alone.
 
     Args:
         folder: of a run that `edit` began.
         report: where progress is shown.
+        named: what the user has typed: nothing, or what the run was begun with. Code that the run
+            needs must be named there, as anyone can write a folder.
 
     Returns:
         The result, as of `edit`.
 
     Raises:
-        SparksError: there is no run, another process is at it, or what it edits has changed.
+        SparksError: there is no run, another process is at it, what it edits has changed, or it
+            needs code, or other settings, than what is named.
     """
-    report = report or Silent()
+    report, named = report or Silent(), named or {}
     run = Run(folder.absolute(), begun=True)
     with contextlib.closing(run):
         if run.result is not None:
             log.warning("run %s is finished; there is nothing left to do", folder)
             return run.result
-        settings = read_settings(run.folder / "config.yaml")
+        path = run.folder / "config.yaml"
+        settings = without_code(read_settings(path), path, named)
+        if Config.resolve(settings) != Config.resolve(merge(settings, named)):
+            raise SparksError(f"{folder} goes on with its own settings; give --resume alone")
         with contextlib.chdir(run.home), report:
             prepared = prepare(settings, report)
             run.check(prepared.facts, str(prepared.problem.device))
@@ -101,8 +107,8 @@ def _open(run: Run) -> Iterator[None]:
         refused = isinstance(error, SparksError) and run.recorded == before
         if run.recorded and not refused:  # what was refused at once would be so again
             log.warning(
-                "%d evaluations are kept; go on with: sparks solve --resume %s",
-                *(run.recorded, run.folder),
+                "%d evaluations are kept; go on with: sparks solve --resume %s%s",
+                *(run.recorded, run.folder, run.code),
             )
         raise
 

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -45,6 +46,17 @@ def _store(path: Path) -> None:
     os.chmod(path, 0o644)  # mkstemp makes files only the owner can read
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def opened_itself(path: str, flags: int) -> int:
+    """An `opener` for `open` that refuses a link: what it points to is not ours to write.
+
+    Raises:
+        OSError: `path` is a symbolic link.
+    """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link to another file", path)
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sparks.checkpoints import Checkpoint, load_checkpoint, previous, save_checkpoint
 from sparks.errors import SparksError
+from sparks.files import opened_itself
 from sparks.history import Row, read_rows
 
 log = logging.getLogger("sparks")
@@ -40,7 +41,9 @@ class Journal:
         self.path, self.state = folder / "history.jsonl", folder / "state.safetensors"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab", buffering=0)
+            self._file = open(  # noqa: SIM115 - closed by `close`
+                self.path, "ab", buffering=0, opener=opened_itself
+            )
         except OSError as error:
             raise SparksError(
                 f"cannot write {self.path}: {error.strerror}; choose another output folder"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from urllib.parse import quote
 
 _STYLE = """
@@ -57,12 +58,23 @@ for (const row of document.querySelectorAll('.row')) {
 """
 
 
+_MARK = '<meta name="generator" content="sparks">'
+
+
+def is_page(path: Path) -> bool:
+    """Whether a page may be written to `path`: nothing is there, or one that was made here."""
+    if not path.exists():
+        return True
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return _MARK in text or _STYLE in text
+
+
 def page(title: str, *sections: str) -> str:
     """A whole document."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
         '</title><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"{_MARK}<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(sections)
         + f"\n<script>{_SCRIPT}</script>\n</body></html>\n"
     )

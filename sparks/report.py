@@ -31,8 +31,10 @@ def report(run: Path) -> Path:
         SparksError: there is no run.
     """
     settings = run / "config.yaml"
-    if not settings.is_file():
+    if not settings.is_file() or not ((run / "run.json").is_file() or _transferred(run)):
         raise SparksError(f"no run at {run}; name a run directory")
+    if not page.is_page(run / "index.html"):
+        raise SparksError(f"{run / 'index.html'} is not a page of sparks; move it away first")
     rows = history(run) if (run / "history.jsonl").exists() else []
     facts, result = read_json(run / "run.json"), read_json(run / "result.json")
     if rows:
@@ -53,6 +55,10 @@ def report(run: Path) -> Path:
     title = str(facts.get("prompt") or run.resolve().name)
     write_text(run / "index.html", page.page(title, *filter(None, sections)))
     return run / "index.html"
+
+
+def _transferred(run: Path) -> bool:
+    return "p_yes_transfer" in read_json(run / "result.json")
 
 
 def _state(rows: list[Row], result: Mapping[str, Any]) -> str:

@@ -16,12 +16,14 @@ import math
 import os
 import platform
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sparks.config import read_settings
 from sparks.controls import Controls, save_controls
 from sparks.errors import SparksError
 from sparks.files import replacing, write_text
@@ -33,6 +35,23 @@ log = logging.getLogger("sparks")
 
 ORIGIN = {"prompt", "source", "clip", "kept", "seeds", "fingerprint"}  # facts that decide an edit
 STOPPED_FROM_OUTSIDE = ("interrupt", "memory")  # such a search can go on
+_WRITTEN = {
+    *(
+        "config.yaml",
+        "run.json",
+        "history.jsonl",
+        "state.safetensors",
+        "state.previous.safetensors",
+    ),
+    *("best.safetensors", "baseline.mp4", "edited.mp4", "side_by_side.mp4", "contact_sheet.png"),
+    *("curve.png", "result.json", "index.html"),
+}
+# A file of a run while it is being written, as `sparks.files.replacing` names it.
+_UNFINISHED = re.compile(
+    r"\.(config|run|result|state|best|baseline|edited|side_by_side|contact_sheet|curve|gap|index)"
+    r"-[a-z0-9_]{8}\.(yaml|json|safetensors|mp4|png|html)"
+)
+_PLUGINS = ("editor", "critic", "judge", "space", "solver")
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "numpy")
 
 
@@ -64,8 +83,11 @@ class Run:
 
     def begin(self, config: str, facts: Mapping[str, Any], device: str) -> None:
         """Write what is known before the search: settings, seeds, source, versions."""
+        self.journal = Journal(self.folder)  # the first: it keeps other processes out
+        if (self.folder / "config.yaml").exists():
+            self.journal.close()
+            raise SparksError(f"another run has begun in {self.folder}; choose another folder")
         self._write_json("run.json", {**facts, "cost": _machine(device)})
-        self.journal = Journal(self.folder)
         write_text(self.folder / "config.yaml", config)  # the last: with it, the run has begun
 
     @property
@@ -81,6 +103,13 @@ class Run:
             return None
         result = self._read_json("result.json")
         return None if result["stopped_by"] in STOPPED_FROM_OUTSIDE else result
+
+    @property
+    def code(self) -> str:
+        """Options that name again what the run needs of code; see `sparks.config.without_code`."""
+        settings = read_settings(self.folder / "config.yaml")
+        named = {part: (settings.get(part) or {}).get("name", "") for part in _PLUGINS}
+        return "".join(f" --set {part}.name={name}" for part, name in named.items() if ":" in name)
 
     @property
     def home(self) -> Path:
@@ -115,15 +144,16 @@ class Run:
             self.journal.close()
 
     def _reopen(self) -> None:
-        if not (self.folder / "config.yaml").is_file():
+        if not is_run(self.folder):
             raise SparksError(
-                f"no run at {self.folder} to go on with; name a folder with a config.yaml, or "
-                "start one without --resume"
+                f"no run at {self.folder} to go on with; name a folder with the config.yaml and "
+                "run.json of a run, or start one without --resume"
             )
         self.journal = Journal(self.folder)
-        for path in self.folder.glob(".*-*"):  # being written when the process ended
-            with contextlib.suppress(OSError):
-                path.unlink()
+        for path in self.folder.iterdir():  # being written when the process ended
+            if _UNFINISHED.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def save_best(self, controls: Controls, metadata: Mapping[str, Any]) -> None:
         """Write the best controls; metadata values other than text are stored as JSON."""
@@ -210,8 +240,33 @@ def new_folder(name: str) -> Path:
     return next(path for path in itertools.chain([first], numbered) if not path.exists())
 
 
+def is_run(folder: Path) -> bool:
+    """Whether `folder` was written by a run that has begun: settings, and facts that name a source.
+
+    Other programs' folders have a `config.yaml` too; theirs is not ours to write into.
+    """
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and "source" in facts and (folder / "config.yaml").is_file()
+
+
+def discard(folder: Path) -> None:
+    """Remove what a run wrote into `folder`, and the folder if nothing else is left in it."""
+    if not is_run(folder):
+        return
+    for path in folder.iterdir():
+        if path.name == "previews":
+            shutil.rmtree(path)
+        elif path.name in _WRITTEN or _UNFINISHED.fullmatch(path.name):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def _check_free(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not _half_begun(path) for path in folder.iterdir()):
         begun = f", or go on with --resume {folder}" if (folder / "config.yaml").is_file() else ""
         raise SparksError(f"output {folder} is not empty; choose a new folder or empty it{begun}")
     if folder.exists() and not folder.is_dir():
@@ -219,6 +274,14 @@ def _check_free(folder: Path) -> None:
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise SparksError(f"cannot write output {folder} into {existing}; choose another folder")
+
+
+def _half_begun(path: Path) -> bool:
+    """Whether a process that ended before its run had begun may have left this file."""
+    if path.name == "history.jsonl":
+        return path.is_file() and not path.is_symlink() and path.stat().st_size == 0
+    begun = (path.parent / "config.yaml").exists()
+    return not begun and (path.name == "run.json" or bool(_UNFINISHED.fullmatch(path.name)))
 
 
 def _slug(name: str) -> str:

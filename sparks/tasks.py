@@ -20,6 +20,8 @@ from sparks.config import read_settings
 from sparks.errors import SparksError
 from sparks.pocket.tasks import Source
 
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder and of files in others
+
 
 @dataclass(frozen=True)
 class Task:
@@ -34,7 +36,7 @@ class Task:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    name: Name
     source: Source | Path
     prompt: str
     static_prompt: str | None = None

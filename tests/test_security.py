@@ -15,10 +15,18 @@ import matplotlib
 import pytest
 import torch
 
+from sparks.ablate import plan_ablation
+from sparks.bench import run_experiment
+from sparks.cells import Cell, claim, run_cell
 from sparks.config import layers
+from sparks.edit import go_on
 from sparks.editors.loading import ModelFolder
 from sparks.errors import SparksError
+from sparks.journal import Journal
 from sparks.prepare import check_settings, prepare
+from sparks.report import report
+from sparks.runs import discard
+from sparks.tasks import task_list
 from tests.editors.conftest import write_model
 from tests.workplace import REDNESS
 
@@ -140,8 +148,8 @@ class Bomb:
 
 def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    folder = write_model(tmp_path / "model")
     for name in ("transformer", "text_encoder"):
+        folder = write_model(tmp_path / name)
         (weights,) = (folder / name).glob("*.safetensors")
         weights.unlink()
         stem = "pytorch_model" if name == "text_encoder" else "diffusion_pytorch_model"
@@ -252,3 +260,119 @@ def test_the_network_is_asked_for_hub_ids_alone(
     with pytest.raises(SparksError, match="cannot fetch model 'nobody/nothing'"):
         prepare({"model": "nobody/nothing", "prompt": "it"})
     assert asked
+
+
+def plan(**changes: Any) -> dict[str, Any]:
+    cell = {"setting": "a", "task": "t", "settings": {"seed": 1, "budget": "qwen_calls=1"}}
+    task = {"name": "t", "source": "v.mp4", "prompt": "a red ball jumps"}
+    return {"title": "x", "tasks": [task], "cells": [cell | changes]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"seed": "1/../../../../victim"}},
+        {"task": "../../../victim"},
+        {"setting": ".."},
+        {"setting": "///"},
+        {"match": "../../x", "reference": "cells/a/t-1"},
+        {"match": "qwen_calls", "reference": "../victim"},
+    ],
+)
+def test_a_foreign_plan_names_no_place_outside(tmp_path: Path, changes: dict[str, Any]) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "experiment"
+    victim.mkdir()
+    (victim / "only.copy").write_text("mine")
+    folder.mkdir()
+    (folder / "plan.json").write_text(json.dumps(plan(**changes)))
+    with pytest.raises(SparksError, match=r"plan\.json cannot be read"):
+        run_experiment(folder)
+    assert (victim / "only.copy").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", "experiment"}
+
+
+def test_two_settings_do_not_share_a_folder() -> None:
+    with pytest.raises(SparksError, match="share the folder"):
+        plan_ablation(
+            "x", {}, {"a b": {}, "a!b": {"budget": "renders=1"}}, task_list("pocket12")[:1]
+        )
+
+
+def test_a_cell_behind_a_link_is_not_run(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "experiment", tmp_path / "victim"
+    (victim / "t-1").mkdir(parents=True)
+    (victim / "t-1" / "only.copy").write_text("mine")
+    (folder / "cells").mkdir(parents=True)
+    (folder / "cells" / "a").symlink_to(victim)
+    cell = Cell("a", "t", {"seed": 1})
+    with pytest.raises(SparksError, match="leads out of"):
+        run_cell(folder, [], cell)
+    assert [path.name for path in (victim / "t-1").iterdir()] == ["only.copy"]
+
+
+def test_a_cell_is_cleared_of_what_a_run_wrote_alone(tmp_path: Path) -> None:
+    for name in (
+        "config.yaml",
+        "history.jsonl",
+        ".run-abcdefgh.json",
+        "only.copy",
+        ".git-credentials",
+    ):
+        (tmp_path / name).write_text("mine")
+    discard(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5  # nothing says that it is a run
+    (tmp_path / "run.json").write_text('{"source": {}}')
+    discard(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"only.copy", ".git-credentials"}
+
+
+def test_resuming_a_folder_that_is_no_run_touches_nothing(tmp_path: Path) -> None:
+    names = (".pre-commit-config.yaml", ".git-credentials", "config.yaml", "history.jsonl")
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(SparksError, match="no run at"):
+        go_on(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(SparksError, match="no run at"):
+        go_on(tmp_path)
+    assert {(tmp_path / name).read_text() for name in names} == {"mine"}
+
+
+def test_resuming_runs_code_only_if_it_is_named_again(tmp_path: Path, plugin: Path) -> None:
+    name, ran = f"{plugin}:Solver", plugin.with_suffix(".ran")
+    (tmp_path / "config.yaml").write_text(json.dumps({"solver": {"name": name}}))
+    (tmp_path / "run.json").write_text('{"source": {}}')
+    (tmp_path / "history.jsonl").touch()
+    with pytest.raises(SparksError, match="names the code"):
+        go_on(tmp_path)
+    assert not ran.exists()
+    with pytest.raises(SparksError, match=r"cannot read|was"):
+        go_on(tmp_path, named={"solver": {"name": name}})
+    assert ran.exists()
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("ssh-ed25519 only key")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.jsonl").symlink_to(tmp_path / "key")
+    with pytest.raises(SparksError, match="it is a link"):
+        Journal(tmp_path / "run")
+    (tmp_path / "run" / "history.jsonl").unlink()
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "key")
+    with pytest.raises(SparksError, match="it is a link"), claim(tmp_path / "run"):
+        pass
+    assert (tmp_path / "key").read_text() == "ssh-ed25519 only key"
+
+
+def test_a_report_replaces_no_page_of_another_program(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("title: blog")
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(SparksError, match="no run at"):
+        report(tmp_path)
+    (tmp_path / "run.json").write_text('{"source": {}}')
+    with pytest.raises(SparksError, match="not a page of sparks"):
+        report(tmp_path)
+    assert (tmp_path / "index.html").read_text() == "mine"
+    (tmp_path / "index.html").unlink()
+    assert report(report(tmp_path).parent).is_file()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.errors import SparksError
+from sparks.whole import check_numbers, load_network, readable
 
 
 def load_parts(model: str, kind: str, example: str, **parts: dict[str, Any]) -> list[Any]:
@@ -21,20 +22,25 @@ def load_parts(model: str, kind: str, example: str, **parts: dict[str, Any]) -> 
         SparksError: no such model, another architecture, or files that cannot be read.
     """
     import transformers
-    from safetensors import SafetensorError
 
     way_out = f"give a folder written by save_pretrained, or a hub id like {example}"
     source = str(Path(model).expanduser())
     if not Path(source).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", model):
         raise SparksError(f"no critic model at {model!r}; {way_out}")
-    try:
+    label = "a critic model"
+    with readable(source, label):
         found = transformers.PretrainedConfig.get_config_dict(source)[0].get("model_type")
         if found != kind:
             raise SparksError(f"critic model {model!r} is a {found}, not a {kind}; {way_out}")
         return [
-            getattr(transformers, name).from_pretrained(source, **options)
+            _load(getattr(transformers, name), source, label, options)
             for name, options in parts.items()
         ]
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SparksError(f"cannot load critic model {model!r} ({reason}); {way_out}") from error
+
+
+def _load(kind: Any, source: str, label: str, options: dict[str, Any]) -> Any:
+    if not hasattr(kind, "named_parameters"):
+        return kind.from_pretrained(source, **options)
+    network = load_network(kind, source, label, **options)
+    check_numbers(network, source, label)
+    return network

@@ -2,13 +2,13 @@
 
 import json
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from sparks.errors import SparksError
+from sparks.whole import check_numbers, class_named, load_network, readable
 
 REQUIRED = ("transformer", "vae", "audio_vae", "text_encoder", "tokenizer", "connectors")
 OPTIONAL = ("vocoder",)
@@ -45,7 +45,9 @@ class ModelFolder:
         missing = [name for name in REQUIRED if name not in self]
         if missing:
             raise SparksError(f"model {str(model)!r} lacks {', '.join(missing)}; use a full folder")
-        _class_named(self.index["transformer"][1])  # loaded last
+        # Loaded last, when much has been done already: its names and shapes are compared now.
+        network = _class_named(self.index["transformer"][1])
+        load_network(network, self.path / "transformer", "transformer", device_map="meta")
 
     def __contains__(self, name: str) -> bool:
         entry = self.index.get(name)
@@ -58,18 +60,20 @@ class ModelFolder:
         Raises:
             SparksError: if the class is unknown or its files cannot be read.
         """
+        kind, source = _class_named(self.index[name][1]), self.path / name
         options["local_files_only"] = True
-        try:
-            return _class_named(self.index[name][1]).from_pretrained(self.path / name, **options)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise SparksError(f"cannot load {name} from {self.path}: {reason}") from error
+        if hasattr(kind, "named_parameters"):
+            return load_network(kind, source, name, **options)
+        with readable(source, name):
+            return kind.from_pretrained(source, **options)
 
     def load_frozen(self, name: str, device: torch.device, dtype: torch.dtype) -> Any:
         """Network `name` in evaluation mode, on the device, without parameter gradients."""
         key = "dtype" if self.index[name][0] == "transformers" else "torch_dtype"
-        network = self.load(name, use_safetensors=True, **{key: dtype})
-        return network.to(device).eval().requires_grad_(False)
+        network = self.load(name, **{key: dtype})
+        network = network.to(device).eval().requires_grad_(False)
+        check_numbers(network, self.path / name, name)
+        return network
 
 
 def _read_index(path: Path) -> dict[str, Any]:
@@ -111,8 +115,6 @@ def _download(hub_id: str) -> Path:
 
 
 def _class_named(name: str) -> Any:
-    for module in ("diffusers", "diffusers.pipelines.ltx2", "transformers"):
-        found = getattr(import_module(module), name, None)
-        if found is not None:
-            return found
+    if (found := class_named(name)) is not None:
+        return found
     raise SparksError(f"model_index.json names the class {name}, which is not installed")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sparks.errors import SparksError
+from sparks.whole import check_numbers, readable
 
 if TYPE_CHECKING:
     import lpips
@@ -60,7 +61,9 @@ def load_perceptual(folder: str | Path) -> lpips.LPIPS:
     if not path.is_file():
         raise SparksError(f"perceptual trunk {path} not found: give a model folder that has one")
     trunk = Trunk()
-    trunk.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    with readable(path, "the perceptual trunk"):
+        trunk.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    check_numbers(trunk, path, "the perceptual trunk")
     with torch.random.fork_rng(devices=[]):  # the replaced trunk must not disturb anyone's seed
         distance = lpips.LPIPS(
             net="squeeze", lpips=False, pretrained=False, pnet_rand=True, verbose=False

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from sparks.budget import Budget
-from sparks.config import assignments, merge
 from sparks.prepare import prepare
 from sparks.problem import EditProblem
+from sparks.settings.layers import assignments, merge
 
 LIMIT = 0.5  # a batch shall cost at most half of its candidates one at a time
 

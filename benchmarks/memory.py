@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from sparks.config import assignments, merge
 from sparks.journal import Journal
 from sparks.prepare import prepare
+from sparks.settings.layers import assignments, merge
 from sparks.solve import solve
 
 ALLOWED = 0.01

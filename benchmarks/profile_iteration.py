@@ -20,9 +20,9 @@ from unittest import mock
 
 import torch
 
-from sparks.config import assignments, merge
 from sparks.prepare import Prepared, prepare
 from sparks.problem import EditProblem
+from sparks.settings.layers import assignments, merge
 from sparks.solve import solve
 
 PARTS = (

@@ -9,8 +9,10 @@ from typing import cast
 
 from sparks.budget import COUNTERS
 from sparks.cells import Cell, Counter, Plan
-from sparks.config import Config, Settings, merge, read_settings, without_code
+from sparks.config import Config
 from sparks.errors import SparksError
+from sparks.settings.layers import merge, without_code
+from sparks.settings.yaml import Settings, read_settings
 from sparks.tasks import Task
 
 _AXES = Path(__file__).with_name("axes.yaml")

@@ -78,7 +78,7 @@ def read_scenarios(folder: Path) -> list[Task]:
     Raises:
         SparksError: there is none, or a file lacks a prompt or its source.
     """
-    from sparks.config import read_raw
+    from sparks.settings.yaml import read_raw
     from sparks.tasks import Task
 
     found = []

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sparks.ablate import plan_ablation
 from sparks.cells import Plan, Spread, claim, in_processes, load_plan, run_cells
-from sparks.config import Settings, merge, without_code
 from sparks.errors import SparksError
 from sparks.prepare import check_settings
 from sparks.results import write_results
+from sparks.settings.layers import merge, without_code
+from sparks.settings.yaml import Settings
 from sparks.tasks import Task
 
 

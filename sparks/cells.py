@@ -26,10 +26,11 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from sparks.config import Settings, merge
 from sparks.errors import SparksError
 from sparks.files import opened_itself, replacing, write_text
 from sparks.kept import Kept
+from sparks.settings.layers import merge
+from sparks.settings.yaml import Settings
 from sparks.tasks import Name, Task
 
 Counter = Literal["qwen_calls", "renders", "wall_clock"]

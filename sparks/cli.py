@@ -117,11 +117,14 @@ def solve(
     }
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.config import layers
         from sparks.edit import edit, go_on
         from sparks.progress import reporter, summary
+        from sparks.recipes import repeat
+        from sparks.settings.layers import layers, typed
 
-        settings = layers(config or [], options, set_ or [], recipe)
+        said = typed(options, set_ or [])
+        before = {str(recipe): repeat(recipe, said.get("video"))} if recipe else {}
+        settings = layers(config or [], options, set_ or [], before)
         if resume is None:
             result = edit(settings, output, reporter())
         elif output is not None:
@@ -153,8 +156,8 @@ def transfer(
     options = {"prompt": prompt, "static_prompt": static_prompt, "model": model, "critic": critic}
     options["video"] = None if video is None else str(video)
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.config import layers
         from sparks.progress import reporter
+        from sparks.settings.layers import layers
         from sparks.transfer import transfer as render
 
         result = render(run, layers([], options, set_ or []), output, reporter())
@@ -207,8 +210,8 @@ def bench(
     options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.bench import plan_bench, run_experiment
-        from sparks.config import layers
         from sparks.runs import new_folder
+        from sparks.settings.layers import layers
         from sparks.tasks import task_list
 
         base = layers(config or [], options, set_ or [])
@@ -256,8 +259,8 @@ def ablate(
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.ablate import axes, parse_match, plan_ablation, settings_of
         from sparks.bench import run_experiment
-        from sparks.config import layers
         from sparks.runs import new_folder
+        from sparks.settings.layers import layers
         from sparks.tasks import task_list
 
         base = layers(config or [], options, set_ or [])

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sparks.config import Config, Settings, merge, read_settings, without_code
+from sparks.config import Config
 from sparks.controls import Controls
 from sparks.errors import SparksError
 from sparks.kept import Kept
@@ -21,6 +21,8 @@ from sparks.problem import peak_memory
 from sparks.progress import Silent
 from sparks.recipes import recipe
 from sparks.runs import Run
+from sparks.settings.layers import merge, without_code
+from sparks.settings.yaml import Settings, read_settings
 from sparks.solve import Listener, Outcome, solve
 from sparks.trackers import trackers
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sparks import registry
-from sparks.config import Config, CriticSettings, Settings, construct
+from sparks.config import Config, CriticSettings
 from sparks.controls import Controls
 from sparks.critics.base import Critic
 from sparks.editors.conditioning import Conditioning
@@ -17,6 +17,8 @@ from sparks.errors import SparksError
 from sparks.kept import Kept, stamp
 from sparks.machine import read_dtype
 from sparks.objective import Objective
+from sparks.settings.construct import construct
+from sparks.settings.yaml import Settings
 from sparks.spaces import Space
 from sparks.weights import is_full_size
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparks.config import Config, recommended
+from sparks.config import Config
 from sparks.errors import SparksError
+from sparks.settings.layers import recommended
 from sparks.weights import find, is_full_size, parameters
 
 if TYPE_CHECKING:

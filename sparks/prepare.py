@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sparks import registry
 from sparks.budget import Budget
-from sparks.config import Config, Settings, construct, merge, recommended, without_code
+from sparks.config import Config
 from sparks.critics.base import Critic
 from sparks.decoding import check_video
 from sparks.editors.conditioning import Conditioning
@@ -29,6 +29,9 @@ from sparks.plan import Plan, plan_edit
 from sparks.problem import EditProblem
 from sparks.progress import Silent
 from sparks.quiet import quiet_libraries
+from sparks.settings.construct import construct
+from sparks.settings.layers import merge, recommended, without_code
+from sparks.settings.yaml import Settings
 from sparks.solve import Solver
 from sparks.trackers import check_trackers
 from sparks.weights import fetch

@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from sparks.config import Config, Settings
+from sparks.config import Config
 from sparks.controls import controls_metadata
 from sparks.decoding import check_video, opened
 from sparks.errors import SparksError
+from sparks.settings.yaml import Settings
 
 log = logging.getLogger("sparks")
 

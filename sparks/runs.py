@@ -23,13 +23,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sparks.config import read_settings
 from sparks.controls import Controls, save_controls
 from sparks.errors import SparksError
 from sparks.files import replacing, write_text
 from sparks.history import Row
 from sparks.journal import Journal
 from sparks.media import Clip, contact_sheet, side_by_side, write_clip
+from sparks.settings.yaml import read_settings
 
 log = logging.getLogger("sparks")
 

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from sparks.config import read_settings
 from sparks.errors import SparksError
 from sparks.pocket.tasks import Source
+from sparks.settings.yaml import read_settings
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder and of files in others
 

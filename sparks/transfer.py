@@ -8,7 +8,6 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.config import Settings, merge, without_code
 from sparks.controls import Controls, load_controls
 from sparks.edit import judged, with_sound
 from sparks.editors.conditioning import Conditioning
@@ -20,6 +19,8 @@ from sparks.prepare import Prepared, prepare
 from sparks.progress import Silent
 from sparks.recipes import read_recipe
 from sparks.runs import Run
+from sparks.settings.layers import merge, without_code
+from sparks.settings.yaml import Settings
 
 # What a render depends on besides clip, prompts and controls, and the critic that judges it.
 _INHERITED = (

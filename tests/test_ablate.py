@@ -17,10 +17,12 @@ from sparks import registry
 from sparks.ablate import axes, parse_match, plan_ablation, settings_of
 from sparks.bench import run_experiment
 from sparks.cells import Cell, Plan, claim, in_processes, load_plan, run_cell
-from sparks.config import Config, construct, read_settings
+from sparks.config import Config
 from sparks.controls import Controls
 from sparks.curves import draw_curves
 from sparks.errors import SparksError
+from sparks.settings.construct import construct
+from sparks.settings.yaml import read_settings
 from sparks.tasks import task_list
 from tests.workplace import CRITIC, Sparks
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from sparks.authors import read_scenarios
-from sparks.config import Config, merge, presets, read_settings
+from sparks.config import Config
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
+from sparks.settings.layers import merge
+from sparks.settings.yaml import presets, read_settings
 from sparks.tasks import task_list
 
 THEIRS = """

@@ -3,9 +3,12 @@ from pathlib import Path
 import pytest
 
 from sparks import registry
-from sparks.config import Config, assignments, construct, merge, presets, read_settings, recommended
+from sparks.config import Config
 from sparks.errors import SparksError
 from sparks.prepare import check_settings, prepare
+from sparks.settings.construct import construct
+from sparks.settings.layers import assignments, merge, recommended
+from sparks.settings.yaml import presets, read_settings
 from sparks.solvers.adam import Adam
 
 

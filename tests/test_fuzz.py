@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sparks.budget import Budget
-from sparks.config import Config, assignments, layers, read_settings
+from sparks.config import Config
 from sparks.controls import Controls, controls_metadata, load_controls, save_controls
 from sparks.errors import SparksError
 from sparks.prepare import check_settings
+from sparks.settings.layers import assignments, layers
+from sparks.settings.yaml import read_settings
 
 fuzz = settings(
     max_examples=100,

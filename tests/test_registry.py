@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sparks.cli import app
-from sparks.config import construct
 from sparks.errors import SparksError
 from sparks.registry import Registry, critics, editors, solvers, spaces
+from sparks.settings.construct import construct
 
 
 @pytest.fixture

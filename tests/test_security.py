@@ -18,7 +18,6 @@ import torch
 from sparks.ablate import plan_ablation
 from sparks.bench import run_experiment
 from sparks.cells import Cell, claim, run_cell
-from sparks.config import layers
 from sparks.edit import go_on
 from sparks.editors.loading import ModelFolder
 from sparks.errors import SparksError
@@ -26,6 +25,7 @@ from sparks.journal import Journal
 from sparks.prepare import check_settings, prepare
 from sparks.report import report
 from sparks.runs import discard
+from sparks.settings.layers import layers
 from sparks.tasks import task_list
 from tests.editors.conftest import write_model
 from tests.workplace import REDNESS

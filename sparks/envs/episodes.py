@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from sparks.budget import Meter
-from sparks.config import Settings, merge
 from sparks.errors import SparksError
 from sparks.objective import Weights
 from sparks.problem import EditProblem, Evaluation
+from sparks.settings.layers import merge
+from sparks.settings.yaml import Settings
 from sparks.solvers import LOW_DIMENSIONAL
 
 TERMS = tuple(field.name for field in fields(Weights))

@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from sparks.config import Settings
 from sparks.envs.episodes import RENDER_MODES, Array, Episodes, reward, told
 from sparks.problem import EditProblem
+from sparks.settings.yaml import Settings
 
 
 class RetakeEnv(gym.Env[Array, NDArray[Any]]):

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from sparks.config import Settings
 from sparks.envs.episodes import Array, Episodes, reward, told
 from sparks.problem import EditProblem
+from sparks.settings.yaml import Settings
 
 
 class RetakeVecEnv(VecEnv):

@@ -7,9 +7,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sparks.config import Settings
 from sparks.envs.episodes import RENDER_MODES, Array, Episodes, reward, told
 from sparks.problem import EditProblem
+from sparks.settings.yaml import Settings
 
 
 class RetakeVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from sparks.budget import BudgetExhausted
-from sparks.config import Config, construct
+from sparks.config import Config
 from sparks.critics.composite import CompositeCritic, Part, any_of, overlapping
 from sparks.errors import SparksError
 from sparks.problem import Watch
+from sparks.settings.construct import construct
 from sparks.testing import check_critic
 from tests.toy import Blind, Brightness, problem
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparks.budget import Budget
-from sparks.config import Config, assignments
+from sparks.config import Config
 from sparks.controls import Controls
 from sparks.editors import Guidance, LTX2Editor, ModalityGuidance, Sampling
 from sparks.editors.conditioning import Conditioning
@@ -23,6 +23,7 @@ from sparks.media import Clip
 from sparks.objective import Objective
 from sparks.pocket.tasks import Source, default_task
 from sparks.problem import EditProblem, Watch
+from sparks.settings.layers import assignments
 from sparks.solve import solve
 from sparks.solvers.adam import Adam
 from sparks.spaces import FullSpace

@@ -3,9 +3,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sparks.config import Settings
 from sparks.envs import episodes
 from sparks.problem import EditProblem
+from sparks.settings.yaml import Settings
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from sparks.config import read_settings
 from sparks.errors import SparksError
 from sparks.journal import Journal
 from sparks.problem import EditProblem, Evaluation
+from sparks.settings.yaml import read_settings
 from sparks.solve import solve
 from sparks.solvers.ppo import PPO, affordable, divergence, even_batch
 from sparks.solvers.sampling import RandomSearch

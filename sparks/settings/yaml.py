@@ -1,0 +1,93 @@
+"""Plain settings and the YAML that they are written in."""
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparks.errors import SparksError
+
+Settings = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 scalars: 5e-3 is a number, yes and no are words. No aliases: a few lines of them
+    can stand for more values than memory holds, or for one that contains itself."""
+
+    def compose_node(self, *where: Any) -> Any:
+        """The next value."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias; write the value again instead")
+        return super().compose_node(*where)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|^[-+]?\.(inf|nan)$"),
+    list("-+.0123456789"),
+)
+
+
+def parse(text: str) -> Any:
+    """The value that `text` writes.
+
+    Raises:
+        ValueError: it is no YAML, or has a date or number that does not exist.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except Exception as error:  # explicit tags, dates and depth make PyYAML fail in many ways
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def read_settings(source: str | Path) -> Settings:
+    """Settings of a YAML file, ours or one of the paper's code, or of a preset by its name.
+
+    Raises:
+        SparksError: no such file or preset, or it holds no settings.
+    """
+    settings = read_raw(source)
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise SparksError(f"{source} holds a {type(settings).__name__}; write key: value lines")
+    from sparks.authors import MARK, translate
+
+    return translate(settings) if MARK in settings else settings
+
+
+def read_raw(source: str | Path) -> Any:
+    """What a YAML file or preset holds.
+
+    Raises:
+        SparksError: no such file or preset, or it is not YAML.
+    """
+    path = _preset(str(source)) or Path(source)
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        names = ", ".join([*(n for n in presets() if "/" not in n), f"{_SCENARIOS}/NAME"])
+        raise SparksError(f"no settings at {source}; give a YAML file or one of {names}") from error
+    except ValueError as error:
+        raise SparksError(f"{source} is not valid YAML: {error}") from error
+
+
+_SCENARIOS = "scenarios"
+
+
+def presets() -> list[str]:
+    """Names of the settings that ship with the package; the paper's edits are `scenarios/...`."""
+    folder = Path(str(resources.files("sparks") / "configs"))
+    return sorted(str(path.relative_to(folder))[:-5] for path in folder.rglob("*.yaml"))
+
+
+def _preset(name: str) -> Path | None:
+    path = Path(str(resources.files("sparks") / "configs")) / f"{name}.yaml"
+    return path if name in presets() else None

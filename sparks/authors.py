@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparks.errors import SparksError
-
-if TYPE_CHECKING:
-    from sparks.tasks import Task
 
 MARK = "edit_prompt"  # every file of theirs has it, and none of ours
 
@@ -67,38 +63,6 @@ def translate(theirs: Mapping[str, Any]) -> dict[str, Any]:
         if plugin in ours:
             ours[plugin] = {"name": name} | ours[plugin]
     return ours
-
-
-def read_scenarios(folder: Path) -> list[Task]:
-    """A task for each of their files in a folder, in the order of their names.
-
-    A source is looked for beside the file and in every folder above, as theirs are written from
-    the root of their repository.
-
-    Raises:
-        SparksError: there is none, or a file lacks a prompt or its source.
-    """
-    from sparks.settings.yaml import read_raw
-    from sparks.tasks import Task
-
-    found = []
-    for path in sorted(folder.glob("*.yaml")):
-        theirs = read_raw(path)
-        if isinstance(theirs, dict) and MARK in theirs:
-            ours = translate(theirs)
-            source = _source(path, str(theirs.get("src_video", "")))
-            prefix = ours.get("prefix_frames")
-            found.append(Task(path.stem, source, ours["prompt"], ours.get("static_prompt"), prefix))
-    if not found:
-        raise SparksError(f"no experiments in {folder}: no YAML file there has {MARK!r}")
-    return found
-
-
-def _source(path: Path, video: str) -> Path:
-    for folder in path.absolute().parents:
-        if video and (folder / video).is_file():
-            return folder / video
-    raise SparksError(f"{path}: src_video={video!r} is not beside it or in a folder above")
 
 
 def _put(key: str, value: Any, put: Callable[[Any], Any]) -> Any:

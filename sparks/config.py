@@ -19,6 +19,7 @@ from sparks.problem import Watch
 from sparks.settings.construct import unknown
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
+from sparks.weights import BUNDLED
 
 Sound = Literal["source", "tuned", "none"]
 
@@ -132,7 +133,7 @@ class Config(_Section):
     audio_prompt: str | None = None
     prefix_frames: int | None = None
     window: tuple[float, float] | None = None
-    model: str = "pocket"
+    model: str = BUNDLED
     device: str | None = None
     dtype: str | None = None
     editor: EditorSettings = EditorSettings()

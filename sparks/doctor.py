@@ -8,7 +8,7 @@ from typing import Any
 
 from sparks.errors import SparksError
 from sparks.plan import GIB, Shape, make_plan
-from sparks.weights import KNOWN_CRITICS, KNOWN_EDITORS, counted, find, parameters
+from sparks.weights import BUNDLED, KNOWN_CRITICS, KNOWN_EDITORS, counted, find, parameters
 from sparks.whole import check_networks
 
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "gymnasium")
@@ -27,7 +27,7 @@ def examine(model: str | None = None, critic: str | None = None) -> dict[str, An
     from sparks.machine import device_name, free_memory, total_memory
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    editors = [*dict.fromkeys([*([model] if model else []), "pocket", *KNOWN_EDITORS])]
+    editors = [*dict.fromkeys([*([model] if model else []), BUNDLED, *KNOWN_EDITORS])]
     critics = [*dict.fromkeys([*([critic] if critic else []), *KNOWN_CRITICS])]
     free = free_memory(device)
     return {

@@ -34,7 +34,7 @@ from sparks.settings.layers import merge, recommended, without_code
 from sparks.settings.yaml import Settings
 from sparks.solve import Solver
 from sparks.trackers import check_trackers
-from sparks.weights import fetch
+from sparks.weights import fetch, find
 
 FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
 # Settings that an encoded clip, and its prompt-only render at full guidance, depend on.
@@ -211,9 +211,7 @@ def _planned(config: Config, plan: Plan | None) -> Settings:
 
 def _editor_recipe(config: Config) -> list[Any]:
     """Whatever decides which editor is loaded."""
-    from sparks.pocket import weights_path
-
-    folder = weights_path() if config.model == "pocket" else config.model
+    folder = find(config.model)
     factory = registry.editors.get(config.editor.name)
     return [factory, config.editor, config.model, config.device, config.dtype, stamp(folder)]
 
@@ -230,7 +228,9 @@ def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:
         "static_prompt": task.static_prompt,
         "prefix_frames": task.prefix_frames,
     }
-    return task.write_source(scratch), settings
+    path = scratch / f"{task.name}.mp4"
+    task.source.write(path, task.static_prompt)
+    return path, settings
 
 
 def _read(video: Path, config: Config, editor: Any) -> Clip:

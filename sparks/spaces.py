@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
 from math import prod
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from sparks.controls import Controls
 from sparks.errors import SparksError
 
+# What a solver without gradients searches unless the user names a space: with the few hundred
+# evaluations of a budget, it cannot learn about thousands of coordinates.
+LOW_DIMENSIONAL: dict[str, Any] = {"name": "temporal"}
 MODES = {"both": ("alpha", "delta_v"), "text": ("delta_v",), "audio": ("alpha",)}
 AUDIO_INITS = ("source", "zero", "random")
 

@@ -16,9 +16,10 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from sparks.authors import MARK, translate
 from sparks.errors import SparksError
-from sparks.pocket.tasks import Source
-from sparks.settings.yaml import read_settings
+from sparks.pocket.tasks import LIST, PocketTask, Source, held_out
+from sparks.settings.yaml import read_raw, read_settings
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder and of files in others
 
@@ -42,6 +43,11 @@ class Task:
     static_prompt: str | None = None
     prefix_frames: int | None = None
 
+    @classmethod
+    def of(cls, task: PocketTask) -> Task:
+        """One of the world's own."""
+        return cls(**vars(task))
+
     @property
     def action(self) -> str | None:
         """What the prompt asks for, one of `sparks.pocket.words.ACTIONS`."""
@@ -53,10 +59,8 @@ class Task:
         """The source as a video file: the user's own, or an mp4 (h264, aac) in `folder`."""
         if isinstance(self.source, Path):
             return self.source
-        from sparks.media import write_clip
-
         path = folder / f"{self.name}.mp4"
-        write_clip(path, self.source.clip(), comment=self.static_prompt)
+        self.source.write(path, self.static_prompt)
         return path
 
     def settings(self, video: Path) -> dict[str, Any]:
@@ -76,15 +80,11 @@ def task_list(which: str) -> list[Task]:
         SparksError: no such list or file, or an entry of another form.
     """
     if which == "heldout10":
-        from sparks.pocket.tasks import tasks
-
-        return tasks()
+        return list(map(Task.of, held_out()))
     if which in ("pocket12", "pocket25"):
-        known = _read(Path(__file__).parent / "pocket" / "pocket25.yaml")
+        known = _read(LIST)
         return known[:12] if which == "pocket12" else known
     if Path(which).is_dir():
-        from sparks.authors import read_scenarios
-
         return read_scenarios(Path(which))
     if not Path(which).is_file():
         raise SparksError(f"no tasks {which!r}; give {', '.join(NAMES)} or a YAML file")
@@ -111,3 +111,32 @@ def _read(path: Path) -> list[Task]:
 
 def _anchored(task: Task, folder: Path) -> Task:
     return replace(task, source=folder / task.source) if isinstance(task.source, Path) else task
+
+
+def read_scenarios(folder: Path) -> list[Task]:
+    """A task for each of their files in a folder, in the order of their names.
+
+    A source is looked for beside the file and in every folder above, as theirs are written from
+    the root of their repository.
+
+    Raises:
+        SparksError: there is none, or a file lacks a prompt or its source.
+    """
+    found = []
+    for path in sorted(folder.glob("*.yaml")):
+        theirs = read_raw(path)
+        if isinstance(theirs, dict) and MARK in theirs:
+            ours = translate(theirs)
+            source = _scenario_source(path, str(theirs.get("src_video", "")))
+            prefix = ours.get("prefix_frames")
+            found.append(Task(path.stem, source, ours["prompt"], ours.get("static_prompt"), prefix))
+    if not found:
+        raise SparksError(f"no experiments in {folder}: no YAML file there has {MARK!r}")
+    return found
+
+
+def _scenario_source(path: Path, video: str) -> Path:
+    for folder in path.absolute().parents:
+        if video and (folder / video).is_file():
+            return folder / video
+    raise SparksError(f"{path}: src_video={video!r} is not beside it or in a folder above")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from importlib import resources
 from pathlib import Path
 
 from sparks.errors import SparksError
+
+BUNDLED = "pocket"  # the name of the model in this package
 
 #: Parameters of published models by hub id and component, for planning before they are fetched.
 _QWEN = {
@@ -22,12 +25,15 @@ _EDITORS = {
 KNOWN_EDITORS, KNOWN_CRITICS = tuple(_EDITORS), tuple(_QWEN)
 
 
-def find(model: str | Path) -> Path | None:
-    """Folder of a model on this machine: a path, `pocket`, or a hub id in the cache; else None."""
-    if model == "pocket":
-        from sparks.pocket import weights_path
+def weights_path() -> Path:
+    """The bundled model's folder, in diffusers format; its critics stand beside the parts."""
+    return Path(str(resources.files("sparks") / "pocket" / "weights"))
 
-        return Path(weights_path())
+
+def find(model: str | Path) -> Path | None:
+    """Folder of a model on this machine: a path, BUNDLED, or a hub id in the cache; else None."""
+    if model == BUNDLED:
+        return weights_path()
     path = Path(model).expanduser()
     if path.is_dir():
         return path

@@ -23,7 +23,12 @@ from sparks.solve import Outcome, Solver, solve
 from tests.toy import ToyEditor, problem
 
 LIGHT = Weights(lpips=0, temporal=0)
-HEAVY = ("torch._dynamo", "sparks.solvers.gaussian", "sparks.envs.sb3", "nevergrad")  # to import
+HEAVY = (
+    "torch._dynamo",
+    "sparks.solvers.gaussian",
+    "sparks.solvers.vecenv",
+    "nevergrad",
+)  # to import
 Prepare = Callable[[], None] | None
 
 

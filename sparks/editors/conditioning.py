@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+Pair = tuple[Tensor, Tensor]  # one tensor for the video, one for the audio
+
 
 def pack_video(latent: Tensor) -> Tensor:
     """`[B, C, F, H, W]` to tokens `[B, F*H*W, C]`, ordered frame, row, column."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from sparks.errors import SparksError
+from sparks.weights import BUNDLED, weights_path
 from sparks.whole import check_numbers, class_named, load_network, readable
 
 REQUIRED = ("transformer", "vae", "audio_vae", "text_encoder", "tokenizer", "connectors")
@@ -34,7 +35,7 @@ class ModelFolder:
         """Find the folder of `model`.
 
         Args:
-            model: a folder, a hub id (fetched into the hub's cache), or `pocket`.
+            model: a folder, a hub id (fetched into the hub's cache), or BUNDLED.
 
         Raises:
             SparksError: if there is no such model, or a component is missing.
@@ -87,16 +88,15 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 
 def _resolve(model: str | Path) -> Path:
-    if model == "pocket":
-        from sparks.pocket import weights_path
-
-        return Path(weights_path())
+    if model == BUNDLED:
+        return weights_path()
     path = Path(model).expanduser()
     if (path / "model_index.json").is_file():
         return path
     if path.exists() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(model)):
         raise SparksError(
-            f"no model at {str(model)!r}; give a folder with model_index.json, a hub id or 'pocket'"
+            f"no model at {str(model)!r}; give a folder with model_index.json, a hub id or "
+            f"{BUNDLED!r}"
         )
     return _download(str(model))
 
@@ -110,7 +110,7 @@ def _download(hub_id: str) -> Path:
     except Exception as error:  # the hub client raises a family of network and lookup errors
         reason = type(error).__name__
         raise SparksError(
-            f"cannot fetch model {hub_id!r} ({reason}); give a local folder or 'pocket'"
+            f"cannot fetch model {hub_id!r} ({reason}); give a local folder or {BUNDLED!r}"
         ) from error
 
 

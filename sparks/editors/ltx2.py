@@ -42,6 +42,7 @@ from sparks.editors.storage import check_storage, store
 from sparks.editors.text import TextContexts
 from sparks.errors import SparksError
 from sparks.machine import free_memory
+from sparks.weights import BUNDLED
 
 if TYPE_CHECKING:
     from sparks.media import Clip
@@ -57,7 +58,7 @@ class LTX2Editor:
 
     def __init__(
         self,
-        model: str | Path | ModelSource = "pocket",
+        model: str | Path | ModelSource = BUNDLED,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -68,7 +69,7 @@ class LTX2Editor:
         """Find a model and load its codecs; the other networks follow when first needed.
 
         Args:
-            model: diffusers-format folder, hub id, or `pocket`; or where else networks come from.
+            model: diffusers-format folder, hub id, or BUNDLED; or where else networks come from.
             device: the GPU if there is one, by default.
             dtype: of weights and latents; bfloat16 on a GPU and float32 elsewhere by default.
             levers: speed and memory of the denoiser and the decoder.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from sparks.editors.conditioning import Pair
+
 if TYPE_CHECKING:
     from diffusers import LTX2VideoTransformer3DModel
-
-    from sparks.editors.runner import Pair
 
 
 class Reuse:
@@ -22,8 +22,8 @@ class Reuse:
         every: of so many steps, all blocks run in the first.
     """
 
-    _entered: "Pair"
-    _added: "Pair"
+    _entered: Pair
+    _added: Pair
 
     def __init__(self, every: int) -> None:
         self.every, self._steps = every, 0
@@ -49,23 +49,23 @@ class Reuse:
     def _short(self, blocks: nn.ModuleList) -> list[nn.Module]:
         return [blocks[0], *[_Skipped()] * (len(blocks) - 2), _Before(blocks[-1], self._add)]
 
-    def _enter(self, video: Tensor, audio: Tensor) -> "Pair":
+    def _enter(self, video: Tensor, audio: Tensor) -> Pair:
         self._entered = video, audio
         return video, audio
 
-    def _leave(self, video: Tensor, audio: Tensor) -> "Pair":
+    def _leave(self, video: Tensor, audio: Tensor) -> Pair:
         self._added = video - self._entered[0], audio - self._entered[1]
         del self._entered
         return video, audio
 
-    def _add(self, video: Tensor, audio: Tensor) -> "Pair":
+    def _add(self, video: Tensor, audio: Tensor) -> Pair:
         return video + self._added[0], audio + self._added[1]
 
 
 class _Before(nn.Module):
     """A block whose states, video and audio, go through `look` first."""
 
-    def __init__(self, block: nn.Module, look: Callable[[Tensor, Tensor], "Pair"]) -> None:
+    def __init__(self, block: nn.Module, look: Callable[[Tensor, Tensor], Pair]) -> None:
         super().__init__()
         self.block, self.look = block, look
 
@@ -77,5 +77,5 @@ class _Before(nn.Module):
 class _Skipped(nn.Module):
     """In a block's place."""
 
-    def forward(self, hidden_states: Tensor, audio_hidden_states: Tensor, **_: Any) -> "Pair":
+    def forward(self, hidden_states: Tensor, audio_hidden_states: Tensor, **_: Any) -> Pair:
         return hidden_states, audio_hidden_states

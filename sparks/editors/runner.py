@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from sparks.editors.conditioning import Pair
 from sparks.editors.graphs import Replayed
 from sparks.editors.levers import PLAIN, Levers
 from sparks.editors.positions import Positions
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from diffusers import LTX2VideoTransformer3DModel
 
     from sparks.editors.reuse import Reuse
-
-Pair = tuple[Tensor, Tensor]  # one tensor for the video, one for the audio
 
 _CHANGING = (
     "hidden_states",

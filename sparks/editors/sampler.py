@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sparks.editors.conditioning import Conditioning, pack_audio
+from sparks.editors.conditioning import Conditioning, Pair, pack_audio
 from sparks.editors.guidance import PASSES, UNGUIDED, Guidance, ModalityGuidance, combine
 from sparks.editors.reuse import Reuse
-from sparks.editors.runner import Pair, Runner
+from sparks.editors.runner import Runner
 from sparks.editors.schedule import Sampling
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from sparks.envs.episodes import RENDER_MODES, Array, Episodes, reward, told
+from sparks.envs.building import make_episodes
 from sparks.problem import EditProblem
-from sparks.settings.yaml import Settings
+from sparks.solvers.episodes import RENDER_MODES, Array, reward, told
 
 
 class RetakeEnv(gym.Env[Array, NDArray[Any]]):
@@ -23,30 +23,22 @@ class RetakeEnv(gym.Env[Array, NDArray[Any]]):
 
     Args:
         problem: what is edited; or give `settings`.
-        settings: as of `sparks.edit.edit`; the bundled task in a low-dimensional space by default.
+        settings: as of `sparks.edit`; the bundled task in a low-dimensional space by default.
         steps: actions per episode.
         bound: largest absolute value of each element of an action.
         render_mode: `rgb_array` for the last edit's last frame, `rgb_array_list` for all frames.
 
     Raises:
-        SparksError: see `sparks.envs.episodes.Episodes`.
+        SparksError: see `sparks.envs.building.make_episodes`.
     """
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 25}  # noqa: RUF012
 
-    def __init__(
-        self,
-        *,
-        problem: EditProblem | None = None,
-        settings: Settings | None = None,
-        steps: int = 1,
-        bound: float = 1.0,
-        render_mode: str | None = None,
-    ) -> None:
-        self.episodes = Episodes(1, problem, settings, steps, bound, render_mode)
+    def __init__(self, **options: Any) -> None:
+        self.episodes = make_episodes(1, **options)
         self.action_space = self.episodes.action_space
         self.observation_space = self.episodes.observation_space
-        self.metadata, self.render_mode = self.episodes.metadata, render_mode
+        self.metadata, self.render_mode = self.episodes.metadata, self.episodes.render_mode
 
     @property
     def problem(self) -> EditProblem:

@@ -7,9 +7,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sparks.envs.episodes import RENDER_MODES, Array, Episodes, reward, told
+from sparks.envs.building import make_episodes
 from sparks.problem import EditProblem
-from sparks.settings.yaml import Settings
+from sparks.solvers.episodes import RENDER_MODES, Array, reward, told
 
 
 class RetakeVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
@@ -20,10 +20,11 @@ class RetakeVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
     Args:
         num_envs: candidates per step.
-        problem, settings, steps, bound, render_mode: as of `sparks.envs.retake.RetakeEnv`.
+        options: as of `sparks.envs.retake.RetakeEnv`: `problem` or `settings`, `steps`, `bound`,
+            `render_mode`.
 
     Raises:
-        SparksError: see `sparks.envs.episodes.Episodes`.
+        SparksError: see `sparks.envs.building.make_episodes`.
     """
 
     metadata = {  # noqa: RUF012
@@ -35,15 +36,10 @@ class RetakeVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
     def __init__(
         self,
         num_envs: int = 1,
-        *,
-        problem: EditProblem | None = None,
-        settings: Settings | None = None,
-        steps: int = 1,
-        bound: float = 1.0,
-        render_mode: str | None = None,
+        **options: Any,
     ) -> None:
-        self.episodes = Episodes(num_envs, problem, settings, steps, bound, render_mode)
-        self.num_envs, self.render_mode = num_envs, render_mode
+        self.episodes = make_episodes(num_envs, **options)
+        self.num_envs, self.render_mode = num_envs, self.episodes.render_mode
         self.single_action_space = self.episodes.action_space
         self.single_observation_space = self.episodes.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparks.errors import SparksError
@@ -12,12 +13,12 @@ from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase
 if TYPE_CHECKING:
     from sparks.media import Clip
     from sparks.pocket.world import Scenes
-    from sparks.tasks import Task
 
 SEED = 20261123  # fixed before the bundled weights were trained; no training stage draws from it
 COUNT = 10
 LIST_SEED = 20270609  # of `pocket25`; fixed before the training of the bundled weights
 LIST_COUNT = 25
+LIST = Path(__file__).with_name("pocket25.yaml")
 PREFIX_FRAMES = 5
 
 
@@ -56,8 +57,25 @@ class Source:
         sound = world.sound(scene, seed=self.seed + self.index)[0]
         return Clip(frames, world.FPS, sound, world.SAMPLE_RATE)
 
+    def write(self, path: Path, description: str | None = None) -> None:
+        """The clip as an mp4 (h264, aac), with a description among its tags."""
+        from sparks.media import write_clip
 
-def tasks() -> list[Task]:
+        write_clip(path, self.clip(), comment=description)
+
+
+@dataclass(frozen=True)
+class PocketTask:
+    """What to ask of a clip of the world; see `sparks.tasks.Task`."""
+
+    name: str
+    source: Source
+    prompt: str
+    static_prompt: str
+    prefix_frames: int
+
+
+def held_out() -> list[PocketTask]:
     """The ten held-out tasks: the ten actions in turn over ten idle scenes drawn from SEED."""
     return [
         _task(Source(SEED, COUNT, index), shape, colour, MOVING[index % len(MOVING)])
@@ -65,7 +83,7 @@ def tasks() -> list[Task]:
     ]
 
 
-def draw_list() -> list[Task]:
+def draw_list() -> list[PocketTask]:
     """The twenty-five of `pocket25.yaml`, drawn from LIST_SEED.
 
     The actions are asked for in turn, of an idle source and of one that does something else by
@@ -87,18 +105,18 @@ def draw_list() -> list[Task]:
     return found
 
 
-def default_task() -> Task:
+def default_task() -> PocketTask:
     """What `sparks solve` edits when no video is given: a task of the ten that succeeds."""
     return find_task("03-grow")
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str) -> PocketTask:
     """One of the ten by its name.
 
     Raises:
         SparksError: there is no such task.
     """
-    known = {task.name: task for task in tasks()}
+    known = {task.name: task for task in held_out()}
     if name not in known:
         raise SparksError(f"task {name!r} is unknown: choose from {', '.join(known)}")
     return known[name]
@@ -112,10 +130,8 @@ def _objects(count: int, seed: int) -> Iterator[tuple[str, str]]:
         yield SHAPES[shape], COLOURS[colour]
 
 
-def _task(source: Source, shape: str, colour: str, asked: str) -> Task:
-    from sparks.tasks import Task
-
-    return Task(
+def _task(source: Source, shape: str, colour: str, asked: str) -> PocketTask:
+    return PocketTask(
         name=f"{source.index:02d}-{asked.replace('_', '-')}",
         source=source,
         prompt=phrase(colour, shape, asked),

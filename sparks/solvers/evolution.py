@@ -14,8 +14,8 @@ from torch import Tensor
 from sparks.errors import SparksError
 from sparks.problem import EditProblem, Evaluation
 from sparks.solve import AskTell
-from sparks.solvers import LOW_DIMENSIONAL
 from sparks.solvers.sampling import affordable, check_population, fitting
+from sparks.spaces import LOW_DIMENSIONAL
 
 UNUSABLE = 1e20  # told for a loss that is no number
 ARCHIVE_BYTES = 256 * 2**20

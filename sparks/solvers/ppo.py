@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.problem import EditProblem
-from sparks.solvers import LOW_DIMENSIONAL
 from sparks.solvers.sampling import affordable, check_population, draw
+from sparks.spaces import LOW_DIMENSIONAL
 
 log = logging.getLogger("sparks")
 
@@ -85,15 +85,16 @@ class PPO:
         """A fresh policy at zero, learning from one batch at a time."""
         import stable_baselines3
 
-        from sparks.envs.sb3 import RetakeVecEnv
+        from sparks.solvers.episodes import Episodes
         from sparks.solvers.gaussian import GaussianPolicy
+        from sparks.solvers.vecenv import EpisodesVecEnv
 
         target_kl = min(problem.dim / 16, 4.0) if self.target_kl is None else self.target_kl
         lr = self.lr or self.sigma * math.sqrt(2 * target_kl / problem.dim) / self.epochs
         self.report = {"batch": batch, "lr": lr, "target_kl": target_kl, "kl": []}
         return stable_baselines3.PPO(
             GaussianPolicy,
-            RetakeVecEnv(batch, problem=problem, bound=BOUND),
+            EpisodesVecEnv(Episodes(batch, problem, bound=BOUND)),
             learning_rate=lr,
             n_steps=1,
             batch_size=batch,

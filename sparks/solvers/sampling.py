@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.problem import EditProblem
-from sparks.solvers import LOW_DIMENSIONAL
+from sparks.spaces import LOW_DIMENSIONAL
 
 
 class RandomSearch:

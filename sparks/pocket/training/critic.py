@@ -28,7 +28,7 @@ from sparks.pocket.training.edits import Please, Pleasing
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.grading import grade
 from sparks.pocket.training.loop import Budget, fit, generator
-from sparks.pocket.training.shown import Reel, Shown
+from sparks.pocket.training.shown import Asked, Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
 from sparks.pocket.world import WATCHED
 
@@ -42,7 +42,6 @@ TRACKED = 7  # numbers by which a frame's object is described
 STAY = ACTIONS.index("stay")
 NEAR = 0.25  # P(yes) of what very nearly happened
 
-Asked: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, shape, action, wording
 #: P(yes) `[B]` that a critic learns, and its weight.
 Answer: TypeAlias = Callable[[Shown, Asked], tuple[Tensor, Tensor]]
 

@@ -15,8 +15,7 @@ from sparks.pocket import measure
 from sparks.pocket.words import ACTIONS
 
 if TYPE_CHECKING:
-    from sparks.pocket.training.critic import Asked
-    from sparks.pocket.training.shown import Shown
+    from sparks.pocket.training.shown import Asked, Shown
 
 SLOPE = 5.0  # of the log odds, per unit of strength
 PASS = 0.9  # strength at which the odds are even

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
 
 DECEPTIONS = ("none", "teleport", "dissolve", "weak", "noise", "frozen")
+Asked: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]  # colour, shape, action, wording
 WEAK = (0.15, 0.4)  # share of the motion that clips too weak to count keep
 ERA = 250  # steps
 DRAWN = 12  # times that a clip of an era is drawn, about

@@ -10,13 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparks.budget import Meter
 from sparks.errors import SparksError
 from sparks.objective import Weights
 from sparks.problem import EditProblem, Evaluation
-from sparks.settings.layers import merge
-from sparks.settings.yaml import Settings
-from sparks.solvers import LOW_DIMENSIONAL
 
 TERMS = tuple(field.name for field in fields(Weights))
 MOST = 100.0  # a loss term above this reads as this, so that an observation is finite
@@ -34,32 +30,28 @@ class Episodes:
     Args:
         count: B.
         problem: what is edited; its own budget holds.
-        settings: as of `sparks.edit.edit`, from which a problem is built if none is given. Without
-            a `budget` among them there is no limit; without a `space`, it is a low-dimensional one.
         steps: actions per episode.
         bound: largest absolute value of each element of an action, in the space's unit.
         render_mode: None, `rgb_array` or `rgb_array_list`.
 
     Raises:
-        SparksError: both or unusable settings and problem, or a number or mode out of range.
+        SparksError: a number or mode out of range.
     """
 
     def __init__(
         self,
         count: int,
-        problem: EditProblem | None,
-        settings: Settings | None,
-        steps: int,
-        bound: float,
-        render_mode: str | None,
+        problem: EditProblem,
+        *,
+        steps: int = 1,
+        bound: float = 1.0,
+        render_mode: str | None = None,
     ) -> None:
-        if problem is not None and settings is not None:
-            raise SparksError("give the environment a problem or settings, not both")
         if steps < 1 or not 0 < bound < np.inf:
             raise SparksError(f"steps is {steps}, bound is {bound}; both must be positive")
         if render_mode not in (None, *RENDER_MODES):
             raise SparksError(f"render_mode is {render_mode!r}; choose {', '.join(RENDER_MODES)}")
-        self.problem = problem or build(settings or {})
+        self.problem = problem
         self.count, self.steps, self.render_mode = count, steps, render_mode
         self.action_space = gym.spaces.Box(-bound, bound, (self.problem.dim,), np.float32)
         self.observation_space = gym.spaces.Box(0, MOST, (len(TERMS) + 1,), np.float32)
@@ -131,19 +123,3 @@ def told(evaluation: Evaluation) -> dict[str, Any]:
         "losses": dict(evaluation.losses.terms),
         "total": evaluation.total,
     }
-
-
-def build(settings: Settings) -> EditProblem:
-    """The problem of an edit's settings, in few dimensions and unlimited unless they say other.
-
-    Raises:
-        SparksError: something about the settings is wrong.
-    """
-    from sparks.prepare import prepare
-
-    # Loading seeds torch; whoever makes an environment keeps the random numbers they had.
-    with torch.random.fork_rng(devices=[]):
-        problem = prepare(merge({"space": LOW_DIMENSIONAL}, settings)).problem
-    if "budget" not in settings:
-        problem.meter = Meter()
-    return problem

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparks.budget import Budget
-from sparks.prepare import prepare
-from sparks.problem import EditProblem
+from sparks.runs.prepare import prepare
+from sparks.search.budget import Budget
+from sparks.search.problem import EditProblem
 from sparks.settings.layers import assignments, merge
 
 LIMIT = 0.5  # a batch shall cost at most half of its candidates one at a time

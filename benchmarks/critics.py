@@ -16,9 +16,9 @@ import torch
 from matplotlib.figure import Figure
 
 from sparks.files import replacing
+from sparks.models.quiet import quiet_libraries
 from sparks.pocket import weights_path
 from sparks.pocket.training.acceptance import CRITICS, Answer, agreement, reliability
-from sparks.quiet import quiet_libraries
 
 
 def table(found: dict[str, list[Answer]]) -> str:

@@ -34,12 +34,12 @@ from sparks.editors.levers import Levers
 from sparks.editors.ltx2 import LTX2Editor
 from sparks.editors.runner import Runner
 from sparks.editors.storage import STORAGES
-from sparks.machine import device_name
-from sparks.objective import Objective, Weights
-from sparks.problem import EditProblem, Watch, peak_memory
-from sparks.quiet import quiet_libraries
+from sparks.models.machine import device_name
+from sparks.models.quiet import quiet_libraries
+from sparks.search.objective import Objective, Weights
+from sparks.search.problem import EditProblem, Watch, peak_memory
 from sparks.solvers.adam import Adam
-from sparks.spaces import FullSpace
+from sparks.spaces.base import FullSpace
 
 PROMPT = "a red ball jumps"
 LEARNING_RATE = 5e-3  # the paper's

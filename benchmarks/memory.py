@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from sparks.journal import Journal
-from sparks.prepare import prepare
+from sparks.runs.prepare import prepare
+from sparks.search.driver import solve
+from sparks.search.journal import Journal
 from sparks.settings.layers import assignments, merge
-from sparks.solve import solve
 
 ALLOWED = 0.01
 

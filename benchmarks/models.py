@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from sparks.editors.schedule import Sampling
-from sparks.fullsize import LTX_23, QWEN_7B, Component
-from sparks.media import Clip
+from sparks.media.clip import Clip
+from sparks.models.published import LTX_23, QWEN_7B, Component
 
 _LTX2 = "diffusers.pipelines.ltx2"
 

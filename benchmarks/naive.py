@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import sparks.problem
+import sparks.search.problem
 from sparks.editors.levers import Levers
 from sparks.editors.ltx2 import LTX2Editor
 
@@ -89,7 +89,7 @@ def _two_backwards(_: Any) -> AbstractContextManager[Any]:
 
     How it is shared does not matter to cost or result; halves need no bookkeeping.
     """
-    once = sparks.problem._backward
+    once = sparks.search.problem._backward
 
     def twice(rendered: Tensor, seen: Tensor, latent: Mapping[str, Tensor]) -> None:
         assert seen.grad is not None

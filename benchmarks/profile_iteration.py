@@ -20,10 +20,10 @@ from unittest import mock
 
 import torch
 
-from sparks.prepare import Prepared, prepare
-from sparks.problem import EditProblem
+from sparks.runs.prepare import Prepared, prepare
+from sparks.search.driver import solve
+from sparks.search.problem import EditProblem
 from sparks.settings.layers import assignments, merge
-from sparks.solve import solve
 
 PARTS = (
     "denoiser forward, no graph",

@@ -10,11 +10,11 @@ from unittest import mock
 import torch
 from flops import synchronise
 
-import sparks.problem
+import sparks.search.problem
 from sparks.critics.qwen import QwenCritic
 from sparks.editors.ltx2 import LTX2Editor
 from sparks.editors.runner import Runner
-from sparks.objective import Objective
+from sparks.search.objective import Objective
 from sparks.solvers.adam import Adam
 
 STAGES = (

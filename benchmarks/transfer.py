@@ -16,12 +16,12 @@ from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
 
-from sparks.edit import edit
-from sparks.kept import Kept
-from sparks.media import read_clip
+from sparks.experiments.tasks import Task, task_list
+from sparks.media.clip import read_clip
 from sparks.pocket import measure
-from sparks.tasks import Task, task_list
-from sparks.transfer import transfer
+from sparks.runs.cache import Kept
+from sparks.runs.edit import edit
+from sparks.runs.transfer import transfer
 
 COLUMNS = {
     "donor": "controls of",

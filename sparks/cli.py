@@ -117,9 +117,9 @@ def solve(
     }
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.edit import edit, go_on
-        from sparks.progress import reporter, summary
-        from sparks.recipes import repeat
+        from sparks.runs.edit import edit, go_on
+        from sparks.runs.progress import reporter, summary
+        from sparks.runs.recipes import repeat
         from sparks.settings.layers import layers, typed
 
         said = typed(options, set_ or [])
@@ -156,9 +156,9 @@ def transfer(
     options = {"prompt": prompt, "static_prompt": static_prompt, "model": model, "critic": critic}
     options["video"] = None if video is None else str(video)
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.progress import reporter
+        from sparks.runs.progress import reporter
+        from sparks.runs.transfer import transfer as render
         from sparks.settings.layers import layers
-        from sparks.transfer import transfer as render
 
         result = render(run, layers([], options, set_ or []), output, reporter())
     words = (
@@ -174,7 +174,7 @@ _Run = Annotated[Path, typer.Argument(help="Run directory.")]
 @app.command()
 def watch(run: _Run) -> None:
     """Show how the search of RUN goes, from any terminal, until it is over."""
-    from sparks.watch import watch as show
+    from sparks.runs.watch import watch as show
 
     show(run)
 
@@ -182,7 +182,7 @@ def watch(run: _Run) -> None:
 @app.command()
 def report(run: _Run) -> None:
     """Write RUN/index.html with all that there is of RUN by now."""
-    from sparks.report import report as write
+    from sparks.runs.report import report as write
 
     typer.echo(f"Written to {write(run)}")
 
@@ -209,10 +209,10 @@ def bench(
     """
     options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.bench import plan_bench, run_experiment
-        from sparks.runs import new_folder
+        from sparks.experiments.bench import plan_bench, run_experiment
+        from sparks.experiments.tasks import task_list
+        from sparks.runs.folder import new_folder
         from sparks.settings.layers import layers
-        from sparks.tasks import task_list
 
         base = layers(config or [], options, set_ or [])
         plan = None
@@ -257,11 +257,11 @@ def ablate(
     """
     options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.ablate import axes, parse_match, plan_ablation, settings_of
-        from sparks.bench import run_experiment
-        from sparks.runs import new_folder
+        from sparks.experiments.ablate import axes, parse_match, plan_ablation, settings_of
+        from sparks.experiments.bench import run_experiment
+        from sparks.experiments.tasks import task_list
+        from sparks.runs.folder import new_folder
         from sparks.settings.layers import layers
-        from sparks.tasks import task_list
 
         base = layers(config or [], options, set_ or [])
         if axis is None and (base or only or match or tasks or seeds or output is None):
@@ -291,7 +291,7 @@ def _print_results(folder: Path, text: str, as_json: bool) -> None:
 def doctor(model: _Model = None, critic: _Critic = None, json_: _Json = False) -> None:
     """Say what this machine has, which models are on it, and what would fit."""
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.doctor import describe, examine
+        from sparks.runs.doctor import describe, examine
 
         findings = examine(model, critic)
     typer.echo(json.dumps(findings) if json_ else describe(findings))

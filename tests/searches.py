@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from sparks import registry
-from sparks.controls import Controls
+from sparks.editors.controls import Controls
 from sparks.errors import SparksError
-from sparks.journal import Journal
-from sparks.objective import Weights
-from sparks.problem import EditProblem, Evaluation
-from sparks.solve import Outcome, Solver, solve
+from sparks.search.driver import Outcome, Solver, solve
+from sparks.search.journal import Journal
+from sparks.search.objective import Weights
+from sparks.search.problem import EditProblem, Evaluation
 from tests.toy import ToyEditor, problem
 
 LIGHT = Weights(lpips=0, temporal=0)

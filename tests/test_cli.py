@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sparks
-from sparks.media import read_clip
+from sparks.media.clip import read_clip
 from sparks.pocket.tasks import default_task
 
 

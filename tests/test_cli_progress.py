@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.problem import Evaluation
-from sparks.progress import Lines, Panel, Silent, reporter, summary
+from sparks.runs.progress import Lines, Panel, Silent, reporter, summary
+from sparks.search.problem import Evaluation
 from tests import toy
 
 

@@ -11,12 +11,12 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sparks.budget import Budget
-from sparks.config import Config
-from sparks.controls import Controls, controls_metadata, load_controls, save_controls
+from sparks.editors.controls import Controls, controls_metadata, load_controls, save_controls
 from sparks.errors import SparksError
-from sparks.prepare import check_settings
+from sparks.runs.prepare import check_settings
+from sparks.search.budget import Budget
 from sparks.settings.layers import assignments, layers
+from sparks.settings.schema import Config
 from sparks.settings.yaml import read_settings
 
 fuzz = settings(

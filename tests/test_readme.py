@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sparks.media import read_clip
+from sparks.media.clip import read_clip
 from sparks.pocket import measure
 from sparks.pocket.tasks import default_task
 

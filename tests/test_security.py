@@ -15,18 +15,18 @@ import matplotlib
 import pytest
 import torch
 
-from sparks.ablate import plan_ablation
-from sparks.bench import run_experiment
-from sparks.cells import Cell, claim, run_cell
-from sparks.edit import go_on
 from sparks.editors.loading import ModelFolder
 from sparks.errors import SparksError
-from sparks.journal import Journal
-from sparks.prepare import check_settings, prepare
-from sparks.report import report
-from sparks.runs import discard
+from sparks.experiments.ablate import plan_ablation
+from sparks.experiments.bench import run_experiment
+from sparks.experiments.cells import Cell, claim, run_cell
+from sparks.experiments.tasks import task_list
+from sparks.runs.edit import go_on
+from sparks.runs.folder import discard
+from sparks.runs.prepare import check_settings, prepare
+from sparks.runs.report import report
+from sparks.search.journal import Journal
 from sparks.settings.layers import layers
-from sparks.tasks import task_list
 from tests.editors.conftest import write_model
 from tests.workplace import REDNESS
 

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparks.budget import Budget
-from sparks.controls import Controls
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.controls import Controls
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
-from sparks.objective import Objective, Weights
-from sparks.problem import EditProblem, Watch
-from sparks.spaces import FullSpace
+from sparks.search.budget import Budget
+from sparks.search.objective import Objective, Weights
+from sparks.search.problem import EditProblem, Watch
+from sparks.spaces.base import FullSpace
 
 FRAMES, SIDE = 9, 4
 ALPHA, TEXT = (2, 5, 3), (4, 6)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sparks.cli import main
-from sparks.media import write_clip
+from sparks.media.clip import write_clip
 from tests.editors.conftest import make_clip, write_model
 
 Sparks = Callable[..., tuple[int, str, str]]
@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 
 from sparks.errors import SparksError
-from sparks.solve import AskTell
+from sparks.search.driver import AskTell
 
 
 class Wander(AskTell):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.errors import SparksError
-from sparks.whole import check_numbers, load_network, readable
+from sparks.models.whole import check_numbers, load_network, readable
 
 
 def load_parts(model: str, kind: str, example: str, **parts: dict[str, Any]) -> list[Any]:

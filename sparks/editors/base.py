@@ -8,9 +8,9 @@ from sparks.editors.schedule import Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparks.controls import Controls
     from sparks.editors.conditioning import Conditioning
-    from sparks.media import Clip
+    from sparks.editors.controls import Controls
+    from sparks.media.clip import Clip
 
 
 @runtime_checkable

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 
 from sparks.errors import SparksError
-from sparks.weights import BUNDLED, weights_path
-from sparks.whole import check_numbers, class_named, load_network, readable
+from sparks.models.weights import BUNDLED, weights_path
+from sparks.models.whole import check_numbers, class_named, load_network, readable
 
 REQUIRED = ("transformer", "vae", "audio_vae", "text_encoder", "tokenizer", "connectors")
 OPTIONAL = ("vocoder",)

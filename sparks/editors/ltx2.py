@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.controls import Controls
 from sparks.editors.conditioning import (
     Conditioning,
     draw_noise,
@@ -19,6 +18,7 @@ from sparks.editors.conditioning import (
     unpack_audio,
     unpack_video,
 )
+from sparks.editors.controls import Controls
 from sparks.editors.decoding import (
     BYTES_PER_PIXEL,
     checkpoint_decoder,
@@ -41,11 +41,11 @@ from sparks.editors.schedule import Sampling
 from sparks.editors.storage import check_storage, store
 from sparks.editors.text import TextContexts
 from sparks.errors import SparksError
-from sparks.machine import free_memory
-from sparks.weights import BUNDLED
+from sparks.models.machine import free_memory
+from sparks.models.weights import BUNDLED
 
 if TYPE_CHECKING:
-    from sparks.media import Clip
+    from sparks.media.clip import Clip
 
 
 class LTX2Editor:
@@ -380,7 +380,7 @@ def _fit_waveform(clip: "Clip", samples: int, channels: int) -> Tensor:
     waveform = clip.waveform
     assert waveform is not None
     if clip.sample_rate != SAMPLE_RATE:
-        from sparks.media import resample
+        from sparks.media.clip import resample
 
         waveform = resample(waveform, clip.sample_rate, SAMPLE_RATE)
     if waveform.shape[0] != channels:

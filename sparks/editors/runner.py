@@ -11,7 +11,7 @@ from sparks.editors.conditioning import Pair
 from sparks.editors.graphs import Replayed
 from sparks.editors.levers import PLAIN, Levers
 from sparks.editors.positions import Positions
-from sparks.machine import free_memory
+from sparks.models.machine import free_memory
 
 if TYPE_CHECKING:
     from diffusers import LTX2VideoTransformer3DModel

@@ -17,7 +17,7 @@ from sparks.editors.schedule import Sampling
 if TYPE_CHECKING:
     from diffusers import LTX2VideoTransformer3DModel
 
-    from sparks.controls import Controls
+    from sparks.editors.controls import Controls
 
 StepListener = Callable[[int, Tensor, Tensor], None]
 

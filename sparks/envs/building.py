@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from sparks.budget import Budget
 from sparks.errors import SparksError
-from sparks.problem import EditProblem
+from sparks.search.budget import Budget
+from sparks.search.problem import EditProblem
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
 from sparks.solvers.episodes import Episodes
-from sparks.spaces import LOW_DIMENSIONAL
+from sparks.spaces.base import LOW_DIMENSIONAL
 
 
 def make_episodes(
@@ -43,7 +43,7 @@ def build(settings: Settings) -> EditProblem:
     Raises:
         SparksError: something about the settings is wrong.
     """
-    from sparks.prepare import prepare
+    from sparks.runs.prepare import prepare
 
     # Loading seeds torch; whoever makes an environment keeps the random numbers they had.
     with torch.random.fork_rng(devices=[]):

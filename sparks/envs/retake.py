@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparks.envs.building import make_episodes
-from sparks.problem import EditProblem
+from sparks.search.problem import EditProblem
 from sparks.solvers.episodes import RENDER_MODES, Array, reward, told
 
 

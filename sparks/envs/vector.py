@@ -8,7 +8,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from sparks.envs.building import make_episodes
-from sparks.problem import EditProblem
+from sparks.search.problem import EditProblem
 from sparks.solvers.episodes import RENDER_MODES, Array, reward, told
 
 

@@ -1,5 +1,5 @@
 """The bundled default: a small LTX-2.3-architecture model and the world it was trained on."""
 
-from sparks.weights import weights_path
+from sparks.models.weights import weights_path
 
 __all__ = ["weights_path"]

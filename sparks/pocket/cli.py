@@ -65,9 +65,9 @@ def measure(
     """Print each stage's acceptance figures, measured on held-out clips."""
     import json
 
+    from sparks.models.quiet import quiet_libraries
     from sparks.pocket import weights_path
     from sparks.pocket.training.acceptance import acceptance
-    from sparks.quiet import quiet_libraries
 
     figures = {}
     with quiet_libraries():

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sparks.errors import SparksError
-from sparks.whole import check_numbers, readable
+from sparks.models.whole import check_numbers, readable
 
 if TYPE_CHECKING:
     import lpips

@@ -11,7 +11,7 @@ from sparks.errors import SparksError
 from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase
 
 if TYPE_CHECKING:
-    from sparks.media import Clip
+    from sparks.media.clip import Clip
     from sparks.pocket.world import Scenes
 
 SEED = 20261123  # fixed before the bundled weights were trained; no training stage draws from it
@@ -47,7 +47,7 @@ class Source:
 
     def clip(self) -> Clip:
         """Straight from the world."""
-        from sparks.media import Clip
+        from sparks.media.clip import Clip
         from sparks.pocket import world
 
         scene = self.scene()
@@ -59,14 +59,14 @@ class Source:
 
     def write(self, path: Path, description: str | None = None) -> None:
         """The clip as an mp4 (h264, aac), with a description among its tags."""
-        from sparks.media import write_clip
+        from sparks.media.clip import write_clip
 
         write_clip(path, self.clip(), comment=description)
 
 
 @dataclass(frozen=True)
 class PocketTask:
-    """What to ask of a clip of the world; see `sparks.tasks.Task`."""
+    """What to ask of a clip of the world; see `sparks.experiments.tasks.Task`."""
 
     name: str
     source: Source

@@ -58,7 +58,7 @@ def read_settings(source: str | Path) -> Settings:
         return {}
     if not isinstance(settings, dict):
         raise SparksError(f"{source} holds a {type(settings).__name__}; write key: value lines")
-    from sparks.authors import MARK, translate
+    from sparks.settings.authors import MARK, translate
 
     return translate(settings) if MARK in settings else settings
 

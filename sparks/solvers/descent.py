@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.problem import EditProblem, Evaluation
-from sparks.solve import AskTell
+from sparks.search.driver import AskTell
+from sparks.search.problem import EditProblem, Evaluation
 
 RATE = 5e-3  # the paper's, for spaces that name none
 

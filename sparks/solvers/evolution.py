@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.problem import EditProblem, Evaluation
-from sparks.solve import AskTell
+from sparks.search.driver import AskTell
+from sparks.search.problem import EditProblem, Evaluation
 from sparks.solvers.sampling import affordable, check_population, fitting
-from sparks.spaces import LOW_DIMENSIONAL
+from sparks.spaces.base import LOW_DIMENSIONAL
 
 UNUSABLE = 1e20  # told for a loss that is no number
 ARCHIVE_BYTES = 256 * 2**20

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.problem import EditProblem, Evaluation
+from sparks.search.problem import EditProblem, Evaluation
 from sparks.solvers.adam import Adam
 from sparks.solvers.ngd import normalised
 from sparks.solvers.sampling import draw, fitting
-from sparks.subspaces import TemporalSpace
+from sparks.spaces.low import TemporalSpace
 
 SMALL = 1000  # coordinates up to which a space is drawn from as it is
 
@@ -23,8 +23,8 @@ class Hybrid(Adam):
 
     The batch holds `line` steps down the start's normalised gradient, the longest `reach` and each
     other half the one before, and `population` random moves: in a space of many coordinates smooth
-    ones, see `sparks.subspaces.TemporalSpace`. All are evaluated with their gradients, so that Adam
-    goes on at once from whichever is best, the start included.
+    ones, see `sparks.spaces.low.TemporalSpace`. All are evaluated with their gradients, so that
+    Adam goes on at once from whichever is best, the start included.
 
     Args:
         line: steps along the gradient.

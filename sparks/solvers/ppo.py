@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.problem import EditProblem
+from sparks.search.problem import EditProblem
 from sparks.solvers.sampling import affordable, check_population, draw
-from sparks.spaces import LOW_DIMENSIONAL
+from sparks.spaces.base import LOW_DIMENSIONAL
 
 log = logging.getLogger("sparks")
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.problem import EditProblem
-from sparks.spaces import LOW_DIMENSIONAL
+from sparks.search.problem import EditProblem
+from sparks.spaces.base import LOW_DIMENSIONAL
 
 
 class RandomSearch:

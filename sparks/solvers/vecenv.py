@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from sparks.problem import EditProblem
+from sparks.search.problem import EditProblem
 from sparks.solvers.episodes import Array, Episodes, reward, told
 
 

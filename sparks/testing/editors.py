@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparks.controls import Controls
     from sparks.editors.base import Editor
     from sparks.editors.conditioning import Conditioning
+    from sparks.editors.controls import Controls
     from sparks.editors.schedule import Sampling
-    from sparks.media import Clip
+    from sparks.media.clip import Clip
 
 
 def check_editor(
@@ -88,7 +88,7 @@ def _moved(start: Controls) -> Controls:
     """The start, and something else."""
     import torch
 
-    from sparks.controls import Controls
+    from sparks.editors.controls import Controls
 
     generator = torch.Generator().manual_seed(0)
 
@@ -115,7 +115,7 @@ def _check_gradient(
     frames: Tensor,
     atol: float,
 ) -> None:
-    from sparks.controls import Controls
+    from sparks.editors.controls import Controls
 
     leaves = [value.clone().requires_grad_() for value in (pair.alpha, pair.delta_v)]
     before = editor.backwards

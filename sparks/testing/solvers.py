@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparks.problem import EditProblem, Evaluation
-    from sparks.solve import Solver
+    from sparks.search.driver import Solver
+    from sparks.search.problem import EditProblem, Evaluation
 
 Seen = list[tuple[str, "Evaluation"]]  # the fingerprint of z when it was scored
 
@@ -19,7 +19,7 @@ Seen = list[tuple[str, "Evaluation"]]  # the fingerprint of z when it was scored
 def check_solver(
     make: Callable[[], Solver], problem: Callable[[], EditProblem], *, seed: int = 0
 ) -> None:
-    """Check that a solver keeps the promises of `sparks.solve.Solver`, by searching a few times.
+    """Check that a solver keeps the promises of `sparks.Solver`, by searching a few times.
 
     Args:
         make: gives a new solver with the same settings each time.
@@ -58,7 +58,7 @@ def _run(solver: Solver, problem: EditProblem, seed: int, elsewhere: int) -> See
     import numpy as np
     import torch
 
-    from sparks.budget import BudgetExhausted
+    from sparks.search.budget import BudgetExhausted
 
     seen = _record(problem)
     evaluate = problem.evaluate
@@ -106,8 +106,8 @@ def _search(
 ) -> int:
     """Search, or go on, in `folder`; how many batches were scored."""
     from sparks.errors import SparksError
-    from sparks.journal import Journal
-    from sparks.solve import solve
+    from sparks.search.driver import solve
+    from sparks.search.journal import Journal
 
     batches = 0
 
@@ -127,7 +127,7 @@ def _search(
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    from sparks.history import read_rows
+    from sparks.search.history import read_rows
 
     rows, _ = read_rows(folder / "history.jsonl")
     return [{key: value for key, value in row.items() if key != "cost"} for row in rows]

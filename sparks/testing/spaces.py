@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparks.controls import Controls
-    from sparks.spaces import Space
+    from sparks.editors.controls import Controls
+    from sparks.spaces.base import Space
 
 
 def check_space(space: Space, start: Controls, *, atol: float = 1e-4) -> None:
@@ -59,7 +59,7 @@ def gap(first: Controls, second: Controls) -> float:
 
 
 def _row(controls: Controls, row: int) -> Controls:
-    from sparks.controls import Controls
+    from sparks.editors.controls import Controls
 
     return Controls(controls.alpha[row : row + 1], controls.delta_v[row : row + 1])
 

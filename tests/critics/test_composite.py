@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparks.budget import BudgetExhausted
-from sparks.config import Config
 from sparks.critics.composite import CompositeCritic, Part, any_of, overlapping
 from sparks.errors import SparksError
-from sparks.problem import Watch
+from sparks.search.budget import BudgetExhausted
+from sparks.search.problem import Watch
 from sparks.settings.construct import construct
+from sparks.settings.schema import Config
 from sparks.testing import check_critic
 from tests.toy import Blind, Brightness, problem
 

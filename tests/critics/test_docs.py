@@ -9,12 +9,12 @@ import pytest
 import torch
 import yaml
 
-from sparks.config import Config
 from sparks.critics.composite import CompositeCritic
 from sparks.critics.qwen import QUESTION
 from sparks.registry import critics
+from sparks.search.driver import solve
 from sparks.settings.construct import construct
-from sparks.solve import solve
+from sparks.settings.schema import Config
 from sparks.solvers.adam import Adam
 from tests.toy import Brightness, problem
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from sparks.critics.contrast import ClipCritic
-from sparks.edit import edit
 from sparks.errors import SparksError
-from sparks.media import write_clip
-from sparks.prepare import prepare
+from sparks.media.clip import write_clip
+from sparks.runs.edit import edit
+from sparks.runs.prepare import prepare
 from sparks.settings.layers import merge
 from tests.critics.conftest import STILL
 from tests.editors.conftest import make_clip, write_model

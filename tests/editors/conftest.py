@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sparks.editors.ltx2 import LTX2Editor
-from sparks.media import Clip
+from sparks.media.clip import Clip
 
 WORDS = ["a", "red", "blue", "ball", "square", "jumps", "stays", "blinks", "grows", "still"]
 TEXT_LENGTH, TEXT_WIDTH, TEXT_LAYERS = 8, 16, 2

@@ -10,8 +10,8 @@ from diffusers import LTX2VideoTransformer3DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sparks.controls import Controls
 from sparks.editors.conditioning import Conditioning, pack_video
+from sparks.editors.controls import Controls
 from sparks.editors.guidance import Guidance, ModalityGuidance
 from sparks.editors.schedule import Sampling
 

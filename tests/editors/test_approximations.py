@@ -10,23 +10,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparks.budget import Budget
-from sparks.config import Config
-from sparks.controls import Controls
 from sparks.editors import Guidance, LTX2Editor, ModalityGuidance, Sampling
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.controls import Controls
 from sparks.editors.levers import PLAIN, Levers
 from sparks.editors.sampler import Denoiser, sample
 from sparks.errors import SparksError
-from sparks.journal import Journal
-from sparks.media import Clip
-from sparks.objective import Objective
+from sparks.media.clip import Clip
 from sparks.pocket.tasks import Source, default_task
-from sparks.problem import EditProblem, Watch
+from sparks.search.budget import Budget
+from sparks.search.driver import solve
+from sparks.search.journal import Journal
+from sparks.search.objective import Objective
+from sparks.search.problem import EditProblem, Watch
 from sparks.settings.layers import assignments
-from sparks.solve import solve
+from sparks.settings.schema import Config
 from sparks.solvers.adam import Adam
-from sparks.spaces import FullSpace
+from sparks.spaces.base import FullSpace
 from tests.editors.conftest import _liven, write_model
 from tests.searches import LIGHT, history
 from tests.toy import Brightness

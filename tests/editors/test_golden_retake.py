@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparks.controls import Controls
 from sparks.editors.conditioning import unpack_audio, unpack_video
+from sparks.editors.controls import Controls
 from sparks.editors.sampler import Counter, Denoiser, sample
 from tests.editors.golden import (
     cases,

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparks.controls import Controls
 from sparks.editors import LTX2Editor, Sampling
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.controls import Controls
 from sparks.editors.decoding import TILE_FRAMES, decode
 from sparks.editors.levers import PLAIN, Levers
 from sparks.editors.runner import Runner
 from sparks.editors.sampler import sample
 from sparks.errors import SparksError
-from sparks.media import Clip
+from sparks.media.clip import Clip
 from tests.editors import golden
 from tests.editors.conftest import make_clip
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparks.controls import Controls
 from sparks.editors import Editor, Guidance, LTX2Editor, ModalityGuidance, Sampling
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.controls import Controls
 from sparks.editors.levers import Levers
 from sparks.editors.sampler import Denoiser, sample
 from sparks.errors import SparksError
-from sparks.media import Clip
+from sparks.media.clip import Clip
 from tests.editors.conftest import TEXT_LENGTH, make_clip, write_model
 
 PROMPT = "a red ball jumps"

@@ -9,7 +9,7 @@ from sparks.editors import LTX2Editor
 from sparks.editors.levers import Levers
 from sparks.editors.storage import store
 from sparks.errors import SparksError
-from sparks.media import Clip
+from sparks.media.clip import Clip
 from tests.editors.test_levers import conditions, gradient
 
 

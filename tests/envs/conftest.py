@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from sparks.envs import episodes
-from sparks.problem import EditProblem
+from sparks.search.problem import EditProblem
 from sparks.settings.yaml import Settings
 
 

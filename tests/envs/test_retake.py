@@ -14,9 +14,9 @@ from gymnasium.wrappers import RecordVideo
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
 import sparks.envs  # noqa: F401
-from sparks.budget import BudgetExhausted
 from sparks.envs.retake import RetakeEnv
 from sparks.errors import SparksError
+from sparks.search.budget import BudgetExhausted
 from sparks.solvers.episodes import TERMS, reward
 from tests.toy import FRAMES, SIDE, problem
 

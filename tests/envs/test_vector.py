@@ -7,10 +7,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import A2C
 
 import sparks.envs  # noqa: F401
-from sparks.budget import BudgetExhausted
 from sparks.envs.retake import RetakeEnv
 from sparks.envs.sb3 import RetakeVecEnv
 from sparks.envs.vector import RetakeVectorEnv
+from sparks.search.budget import BudgetExhausted
 from tests.toy import FRAMES, problem
 
 COUNT = 3

@@ -11,10 +11,10 @@ import transformers
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 
 import sparks
-from sparks.controls import Controls
 from sparks.editors import LTX2Editor, Sampling
+from sparks.editors.controls import Controls
 from sparks.errors import SparksError
-from sparks.media import Clip
+from sparks.media.clip import Clip
 from sparks.pocket import measure, weights_path, world
 from sparks.pocket.perceptual import load_perceptual
 from sparks.pocket.training.acceptance import every_action

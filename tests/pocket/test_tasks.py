@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.media import read_clip
+from sparks.experiments.tasks import Task, task_list
+from sparks.media.clip import read_clip
 from sparks.pocket import measure, tasks
 from sparks.pocket.words import MOVING, understand
-from sparks.tasks import Task, task_list
 
 
 def test_ten_tasks_of_a_seed_that_stays() -> None:

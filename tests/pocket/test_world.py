@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparks.editors.mel import log_mel
-from sparks.media import Clip, read_clip, write_clip
+from sparks.media.clip import Clip, read_clip, write_clip
 from sparks.pocket import measure, world
 from sparks.pocket.training.acceptance import every_action, heard_pitch
 from sparks.pocket.words import ACTIONS, understand

@@ -2,11 +2,11 @@
 
 import torch
 
-from sparks.objective import Objective, Weights
-from sparks.problem import EditProblem
-from sparks.solve import Outcome, Solver, solve
-from sparks.spaces import FullSpace
-from sparks.subspaces import RandomSpace
+from sparks.search.driver import Outcome, Solver, solve
+from sparks.search.objective import Objective, Weights
+from sparks.search.problem import EditProblem
+from sparks.spaces.base import FullSpace
+from sparks.spaces.low import RandomSpace
 from tests import toy
 
 DIM = 16

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sparks.problem import Evaluation, Watch
-from sparks.solve import Outcome, solve
+from sparks.search.driver import Outcome, solve
+from sparks.search.problem import Evaluation, Watch
 from tests.searches import history, make, search
 from tests.solvers.quadratic import quadratic
 from tests.toy import ToyEditor, problem
@@ -94,8 +94,8 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path, name: str
 @pytest.fixture(scope="module")
 def edit_pocket() -> Any:
     """Edits the bundled task by settings; all share what they load."""
-    from sparks.edit import edit
-    from sparks.kept import Kept
+    from sparks.runs.cache import Kept
+    from sparks.runs.edit import edit
 
     kept = Kept()
 
@@ -135,7 +135,7 @@ def test_every_solver_edits_the_bundled_task(
     assert len(rows) == 3
     assert (len({row["seed"] for row in rows}) == 3) == (name == "best-of-seeds")
     best = [row for row in rows if row["best"]][-1]
-    from sparks.controls import controls_metadata
+    from sparks.editors.controls import controls_metadata
 
     recipe = controls_metadata(tmp_path / "run" / "best.safetensors")
     assert json.loads(recipe["seeds"])["noise"] == best["seed"]

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.objective import Objective, Weights
-from sparks.problem import EditProblem, Evaluation
 from sparks.registry import solvers
-from sparks.solve import solve
+from sparks.search.driver import solve
+from sparks.search.objective import Objective, Weights
+from sparks.search.problem import EditProblem, Evaluation
 from sparks.solvers.evolution import CMA, Nevergrad
 from sparks.solvers.sampling import RandomSearch
 from tests.solvers.quadratic import left, median_left, quadratic
@@ -69,8 +69,8 @@ def test_a_plateau_does_not_start_the_search_again() -> None:
 
 
 def test_a_wide_space_is_searched_by_variances_with_a_small_archive() -> None:
-    from sparks.controls import Controls
-    from sparks.spaces import FullSpace
+    from sparks.editors.controls import Controls
+    from sparks.spaces.base import FullSpace
 
     task = quadratic("qwen_calls=34")
     task.space = FullSpace(Controls(torch.zeros(1, 8, 50, 50), torch.zeros(1, 2, 3)))
@@ -89,7 +89,7 @@ def test_a_wide_space_is_searched_by_variances_with_a_small_archive() -> None:
 
 
 def evaluation(z: Tensor, total: float) -> Evaluation:
-    from sparks.objective import Losses
+    from sparks.search.objective import Losses
 
     return Evaluation(index=1, z=z, losses=Losses({"vlm": total}), p_yes=0.5, seed=0)
 

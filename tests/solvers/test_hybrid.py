@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.problem import EditProblem, Evaluation
-from sparks.solve import solve
+from sparks.search.driver import solve
+from sparks.search.problem import EditProblem, Evaluation
 from sparks.solvers.hybrid import Hybrid
 from sparks.solvers.ngd import normalised
 from tests.solvers.quadratic import left, quadratic

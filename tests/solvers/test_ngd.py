@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.problem import Evaluation
-from sparks.solve import solve
+from sparks.search.driver import solve
+from sparks.search.problem import Evaluation
 from sparks.solvers.ngd import NGD, normalised
 from tests.solvers.quadratic import left, quadratic
 

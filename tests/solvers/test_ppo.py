@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.journal import Journal
-from sparks.problem import EditProblem, Evaluation
+from sparks.search.driver import solve
+from sparks.search.journal import Journal
+from sparks.search.problem import EditProblem, Evaluation
 from sparks.settings.yaml import read_settings
-from sparks.solve import solve
 from sparks.solvers.ppo import PPO, affordable, divergence, even_batch
 from sparks.solvers.sampling import RandomSearch
 from tests.solvers.quadratic import left, median_left, quadratic

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.problem import Evaluation
 from sparks.registry import spaces
-from sparks.solve import solve
+from sparks.search.driver import solve
+from sparks.search.problem import Evaluation
 from sparks.solvers.sampling import BestOfSeeds, RandomSearch
 from tests.solvers.quadratic import quadratic
 from tests.toy import problem

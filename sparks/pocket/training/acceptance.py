@@ -181,7 +181,7 @@ def denoiser(folder: Path, count: int) -> Figures:
     the sound says that nothing happens.
     """
     from sparks.editors import LTX2Editor, Sampling
-    from sparks.media import Clip
+    from sparks.media.clip import Clip
 
     editor = LTX2Editor(str(folder))
     counts: dict[str, list[bool]] = {}

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.controls import Controls
 from sparks.editors import LTX2Editor, Sampling
 from sparks.editors.conditioning import Conditioning, draw_noise, unpack_audio
-from sparks.media import Clip
+from sparks.editors.controls import Controls
+from sparks.media.clip import Clip
 from sparks.pocket import world
 from sparks.pocket.training import parallel
 from sparks.pocket.training.codec import encode_audio, encode_video
@@ -26,7 +26,7 @@ from sparks.pocket.training.denoiser import pack
 from sparks.pocket.training.fast import autocast, plain_attention
 from sparks.pocket.training.shown import Shown, each, shown
 from sparks.pocket.words import ACTIONS, MOVING, VARIANTS
-from sparks.subspaces import TemporalSpace
+from sparks.spaces.low import TemporalSpace
 
 TOGETHER = 128  # clips retaken at once
 SEARCHED = 32  # at once, with their gradients

@@ -1,0 +1,1 @@
+"""Many edits: tasks, plans, tables and pages of what came out."""

@@ -1,0 +1,119 @@
+"""`sparks ablate`: the same tasks under several settings that differ along one axis."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from sparks.errors import SparksError
+from sparks.experiments.cells import Cell, Counter, Plan
+from sparks.experiments.tasks import Task
+from sparks.search.budget import COUNTERS
+from sparks.settings.layers import merge, without_code
+from sparks.settings.schema import Config
+from sparks.settings.yaml import Settings, read_settings
+
+_AXES = Path(__file__).with_name("axes.yaml")
+_SHARED = ("mode", "audio_init", "audio_init_seed")  # what spaces of every name take
+
+
+def axes() -> list[str]:
+    """Names of the bundled axes."""
+    return ["solvers", *read_settings(_AXES)]
+
+
+def settings_of(
+    axis: str, only: Sequence[str] = (), base: Settings | None = None
+) -> dict[str, Settings]:
+    """The named settings of an axis, in the order of `only` if given.
+
+    Of `solvers` the names are those of solvers, `NAME@SPACE` to search another space than the rest.
+    The axis may be a YAML file, which may name code only if `base` does too.
+
+    Raises:
+        SparksError: no such axis, or no such setting on it.
+    """
+    if axis == "solvers":
+        return {name: _solver(name) for name in only or ("adam", "ppo", "cma", "random")}
+    known = read_settings(_AXES)
+    if Path(axis).is_file():
+        known = {axis: without_code(read_settings(axis), axis, base or {})}
+    if axis not in known:
+        raise SparksError(f"no axis {axis!r}; choose {', '.join(axes())}, or give a YAML file")
+    unknown = [name for name in only if name not in known[axis]]
+    if unknown:
+        raise SparksError(f"{axis} has no {unknown[0]!r}; choose from {', '.join(known[axis])}")
+    return {name: known[axis][name] for name in only or known[axis]}
+
+
+def _solver(name: str) -> Settings:
+    solver, _, space = name.partition("@")
+    return {"solver": {"name": solver}} | ({"space": {"name": space}} if space else {})
+
+
+def plan_ablation(
+    title: str,
+    base: Settings,
+    overlays: dict[str, Settings],
+    tasks: Sequence[Task],
+    *,
+    seeds: int = 1,
+    match: Mapping[Counter, int] | None = None,
+) -> Plan:
+    """Every task and seed under every setting; the first setting is the reference of `match`.
+
+    Args:
+        title: of the page.
+        base: settings that all share.
+        overlays: what each setting changes, by its name.
+        tasks: what to edit.
+        seeds: how many, counted up from the settings' own.
+        match: counters, and for how many of the seeds: the reference runs on the settings' budget,
+            each of the others on what the reference spent of the counter on the same task and
+            seed. Without, all have one budget.
+
+    Raises:
+        SparksError: settings that are wrong by themselves.
+    """
+    first = Config.resolve(base).seed
+    reference, *others = overlays
+    cells: list[Cell] = []
+    for task, index in itertools.product(tasks, range(seeds)):
+        seeded = base | {"seed": first + index}
+        settings = {name: _laid(seeded, overlay) for name, overlay in overlays.items()}
+        now = [counter for counter, count in (match or {}).items() if index < count]
+        measured = Cell(reference, task.name, settings[reference], alone="wall_clock" in now)
+        cells.append(measured)
+        for to, name in itertools.product(now if match else (None,), others):
+            after = measured.name if to else None
+            cells.append(Cell(name, task.name, settings[name], to, after, to == "wall_clock"))
+    return Plan(title, list(tasks), cells)
+
+
+def parse_match(text: str | None, seeds: int) -> dict[Counter, int]:
+    """Read `qwen_calls,wall_clock:1`: counters, each for all of the seeds or for the first few.
+
+    Raises:
+        SparksError: a counter that no budget has, or a number of seeds that there are not.
+    """
+    found: dict[Counter, int] = {}
+    for part in text.split(",") if text else ():
+        counter, _, count = part.partition(":")
+        if counter not in COUNTERS or count not in ("", *map(str, range(1, seeds + 1))):
+            raise SparksError(
+                f"cannot match {part!r}; write COUNTER or COUNTER:SEEDS with at most {seeds} seeds "
+                f"and any of {', '.join(COUNTERS)}"
+            )
+        found[cast("Counter", counter)] = int(count or seeds)
+    return found
+
+
+def _laid(base: Settings, overlay: Settings) -> Settings:
+    """`overlay` over `base`; another space keeps what all spaces understand."""
+    laid = merge(base, overlay)
+    if "space" in overlay:
+        shared = {key: base["space"][key] for key in _SHARED if key in base.get("space", {})}
+        laid["space"] = shared | laid["space"]
+    return laid

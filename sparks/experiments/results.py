@@ -1,0 +1,199 @@
+"""The tables, curves and page of an experiment, made from its folder alone.
+
+table.md, table.csv, table.json    means with 95 % bootstrap intervals over tasks and seeds
+cells.csv                          one line per edit
+curve*.png                         best so far against calls and against seconds
+index.html                         all of it, with the videos
+sheets/TASK.png                    if asked for: frames of source, prompt only and every setting
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparks import page
+from sparks.experiments.cells import Plan, finished, load_plan, source
+from sparks.experiments.curves import draw_curves
+from sparks.experiments.score import METRICS
+from sparks.experiments.tables import Estimate, Row, csv_text, estimate, markdown
+from sparks.experiments.tasks import Task
+from sparks.files import write_text
+from sparks.media.clip import contact_sheet, read_clip
+
+Groups = dict[str, list[Row]]  # rows of each setting
+
+
+def write_results(folder: Path, sheets: bool = False) -> str:
+    """Write every file named above, contact sheets only with `sheets`, and return the Markdown.
+
+    Raises:
+        SparksError: `folder` holds no plan.
+    """
+    plan = load_plan(folder)
+    rows = finished(folder, plan)
+    tables = {match: _groups(plan, rows, match) for match in _matches(plan)}
+    estimates = [line for match, groups in tables.items() for line in _estimates(match, groups)]
+    text = "\n".join(_markdown(plan, match, groups) for match, groups in tables.items())
+    if len(rows) < len(plan.cells):
+        text = f"{len(rows)} of {len(plan.cells)} edits are finished.\n\n{text}"
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", csv_text(estimates))
+    write_text(folder / "cells.csv", csv_text(rows))
+    content = {"title": plan.title, "estimates": estimates, "cells": rows}
+    write_text(folder / "table.json", json.dumps(content, indent=1) + "\n")
+    for match, groups in tables.items():
+        draw_curves(folder / f"curve{_suffix(match)}.png", folder, groups)
+        for task, videos in _videos(folder, plan, groups) if sheets else ():
+            _write_sheet(folder / "sheets" / f"{task.name}{_suffix(match)}.png", folder, videos)
+    write_text(folder / "index.html", _page(folder, plan, tables))
+    return text
+
+
+def _matches(plan: Plan) -> list[str | None]:
+    """What settings were matched on; None alone where each had the same budget."""
+    return list(dict.fromkeys(cell.match for cell in plan.cells if cell.match)) or [None]
+
+
+def _groups(plan: Plan, rows: Sequence[Row], match: str | None) -> Groups:
+    """The matched rows by setting, the reference's of the same tasks and seeds among them."""
+    pairs = {(cell.task, cell.settings["seed"]) for cell in plan.cells if cell.match == match}
+    groups: Groups = {}
+    for row in rows:
+        if row["match"] in (match, None) and (row["task"], row["seed"]) in pairs:
+            groups.setdefault(row["setting"], []).append(row)
+    return groups
+
+
+def _estimates(match: str | None, groups: Groups) -> Iterator[dict[str, Any]]:
+    for setting, rows in groups.items():
+        for name in METRICS:
+            if (found := estimate(rows, name)) is not None:
+                yield {"match": match, "setting": setting, "metric": name, **asdict(found)}
+
+
+def _heading(match: str | None) -> str:
+    return f"At equal {METRICS[match][0]}" if match else "Means"
+
+
+def _suffix(match: str | None) -> str:
+    return f"-{match}" if match else ""
+
+
+def _markdown(plan: Plan, match: str | None, groups: Groups) -> str:
+    parts = (_means(groups), _by_task(plan, groups))
+    return f"## {_heading(match)}\n\n" + "\n".join(markdown(*part) for part in parts)
+
+
+def _means(groups: Groups) -> tuple[list[str], list[list[str]]]:
+    """Metrics downwards, settings across."""
+    lines = [
+        ["space (dimensions)", *(_distinct(rows, _space) for rows in groups.values())],
+        ["edits", *(str(len(rows)) for rows in groups.values())],
+    ]
+    for name, (title, form) in METRICS.items():
+        found = [estimate(rows, name) for rows in groups.values()]
+        if any(found):
+            lines.append([title, *(_interval(each, form) for each in found)])
+    return ["mean [95 % interval]", *groups], lines
+
+
+def _by_task(plan: Plan, groups: Groups) -> tuple[list[str], list[list[str]]]:
+    """Tasks downwards; all metrics of a single setting across, or the outcome of several."""
+    only = next(iter(groups.values()), []) if len(groups) == 1 else []
+    shown = [name for name in METRICS if any(row.get(name) is not None for row in only)]
+    lines = []
+    for task in plan.tasks:
+        cells = [[row for row in rows if row["task"] == task.name] for rows in groups.values()]
+        if only:
+            columns = [_mean(cells[0], name) for name in shown]
+        else:
+            columns = [_outcome(rows) for rows in cells]
+        lines.append([task.name, task.prompt, *columns])
+    titles = [METRICS[name][0] for name in shown] if only else [f"{name}" for name in groups]
+    return ["task", "prompt", *titles], lines
+
+
+def _space(row: Row) -> str:
+    return f"{row['space']} ({row['dim']})"
+
+
+def _distinct(rows: Sequence[Row], text: Any) -> str:
+    return ", ".join(dict.fromkeys(text(row) for row in rows))
+
+
+def _interval(found: Estimate | None, form: str) -> str:
+    if found is None:
+        return ""
+    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
+
+
+def _mean(rows: Sequence[Row], name: str) -> str:
+    found = estimate(rows, name)
+    return "" if found is None else f"{found.mean:{METRICS[name][1]}}"
+
+
+def _outcome(rows: Sequence[Row]) -> str:
+    """Final P(yes) and how often it happened."""
+    truth = [row["happened_edited"] for row in rows if row.get("happened_edited") is not None]
+    happened = f", happened {sum(truth)} of {len(truth)}" if truth else ""
+    return _mean(rows, "p_yes_edited") + happened
+
+
+def _page(folder: Path, plan: Plan, tables: Mapping[str | None, Groups]) -> str:
+    sections = []
+    for match, groups in tables.items():
+        curve = page.image(f"curve{_suffix(match)}.png", "best so far")
+        parts = (page.table(*_means(groups)), curve, page.table(*_by_task(plan, groups), words=2))
+        sections.append(page.section(_heading(match), page.paragraph(_READING), *parts))
+        videos = (
+            page.video_row(f"{task.name}: {task.prompt}", shown)
+            for task, shown in _videos(folder, plan, groups)
+        )
+        sections.append(page.section(f"Videos: {_heading(match).lower()}", *videos))
+    settings: dict[str, Any] = {}
+    for cell in plan.cells:
+        settings.setdefault(cell.setting, cell.settings)
+    text = yaml.safe_dump(settings, sort_keys=False)
+    return page.page(plan.title, *sections, page.section("Settings", page.code(text)))
+
+
+_READING = (
+    "Means over tasks of means over seeds, with 95 % bootstrap intervals that resample both. "
+    "Happened, strength, continuous and change outside are measured on the decoded videos, by no "
+    "critic; the change outside the object is in units of what the codec alone does to the source."
+)
+
+
+def _videos(folder: Path, plan: Plan, groups: Groups) -> Iterator[tuple[Task, dict[str, str]]]:
+    """Of each task the videos by caption: source, prompt only, the first seed of every setting."""
+    for task in plan.tasks:
+        mine = [row for rows in groups.values() for row in rows if row["task"] == task.name]
+        if not mine:
+            continue
+        first = [row for row in mine if row["seed"] == mine[0]["seed"]]
+        prompt_only = _caption("prompt only", first[0], "baseline")
+        videos = {"source": source(folder, task).relative_to(folder).as_posix()}
+        videos[prompt_only] = f"{first[0]['folder']}/baseline.mp4"
+        for row in first:
+            videos[_caption(row["setting"], row, "edited")] = f"{row['folder']}/edited.mp4"
+        yield task, videos
+
+
+def _write_sheet(path: Path, folder: Path, videos: Mapping[str, str]) -> None:
+    clips = {caption.splitlines()[0]: folder / video for caption, video in videos.items()}
+    contact_sheet(path, {name: read_clip(clip).frames for name, clip in clips.items()})
+
+
+def _caption(name: str, row: Row, which: str) -> str:
+    lines = [name, f"P(yes) {row[f'p_yes_{which}']:.3f}"]
+    if row.get(f"p_yes_judge_{which}") is not None:
+        lines.append(f"judge {row[f'p_yes_judge_{which}']:.3f}")
+    if row.get(f"happened_{which}") is not None:
+        lines.append("happened" if row[f"happened_{which}"] else "did not happen")
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""Lists of edits to measure on: the bundled ones by name, or a YAML file of one's own videos.
+
+tasks:
+  - name: cat                # unique; names a folder
+    source: cat.mp4          # relative to the file
+    prompt: the cat jumps
+    static_prompt: the cat sits still
+    prefix_frames: 5
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from sparks.errors import SparksError
+from sparks.pocket.tasks import LIST, PocketTask, Source, held_out
+from sparks.settings.authors import MARK, translate
+from sparks.settings.yaml import read_raw, read_settings
+
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder and of files in others
+
+
+@dataclass(frozen=True)
+class Task:
+    """One edit to try.
+
+    Attributes:
+        name: unique in its list, e.g. `03-grow`.
+        source: a clip of the pocket world, for which there is a ground truth, or a video file.
+        prompt: the edit prompt; `static_prompt` describes the source.
+        prefix_frames: K, the frames to keep; None leaves it to the settings.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: Name
+    source: Source | Path
+    prompt: str
+    static_prompt: str | None = None
+    prefix_frames: int | None = None
+
+    @classmethod
+    def of(cls, task: PocketTask) -> Task:
+        """One of the world's own."""
+        return cls(**vars(task))
+
+    @property
+    def action(self) -> str | None:
+        """What the prompt asks for, one of `sparks.pocket.words.ACTIONS`."""
+        from sparks.pocket.words import understand
+
+        return understand(self.prompt).action
+
+    def write_source(self, folder: Path) -> Path:
+        """The source as a video file: the user's own, or an mp4 (h264, aac) in `folder`."""
+        if isinstance(self.source, Path):
+            return self.source
+        path = folder / f"{self.name}.mp4"
+        self.source.write(path, self.static_prompt)
+        return path
+
+    def settings(self, video: Path) -> dict[str, Any]:
+        """The settings of `sparks.settings.schema.Config` that belong to the task."""
+        known = {
+            "prompt": self.prompt,
+            "static_prompt": self.static_prompt,
+            "prefix_frames": self.prefix_frames,
+        }
+        return {"video": str(video)} | {k: v for k, v in known.items() if v is not None}
+
+
+def task_list(which: str) -> list[Task]:
+    """The tasks of a bundled list, a YAML file, or a folder laid out as by the paper's code.
+
+    Raises:
+        SparksError: no such list or file, or an entry of another form.
+    """
+    if which == "heldout10":
+        return list(map(Task.of, held_out()))
+    if which in ("pocket12", "pocket25"):
+        known = _read(LIST)
+        return known[:12] if which == "pocket12" else known
+    if Path(which).is_dir():
+        return read_scenarios(Path(which))
+    if not Path(which).is_file():
+        raise SparksError(f"no tasks {which!r}; give {', '.join(NAMES)} or a YAML file")
+    return _read(Path(which))
+
+
+NAMES = ("pocket12", "pocket25", "heldout10")
+_ENTRIES = TypeAdapter(list[Task])
+
+
+def _read(path: Path) -> list[Task]:
+    try:
+        tasks = _ENTRIES.validate_python(read_settings(path).get("tasks"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["tasks", *map(str, first["loc"])])
+        raise SparksError(f"{path}: {where}={first['input']!r}: {first['msg']}") from None
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names) or not names:
+        twice = next((name for name in names if names.count(name) > 1), None)
+        raise SparksError(f"{path}: " + (f"two tasks named {twice!r}" if twice else "no tasks"))
+    return [_anchored(task, path.parent) for task in tasks]
+
+
+def _anchored(task: Task, folder: Path) -> Task:
+    return replace(task, source=folder / task.source) if isinstance(task.source, Path) else task
+
+
+def read_scenarios(folder: Path) -> list[Task]:
+    """A task for each of their files in a folder, in the order of their names.
+
+    A source is looked for beside the file and in every folder above, as theirs are written from
+    the root of their repository.
+
+    Raises:
+        SparksError: there is none, or a file lacks a prompt or its source.
+    """
+    found = []
+    for path in sorted(folder.glob("*.yaml")):
+        theirs = read_raw(path)
+        if isinstance(theirs, dict) and MARK in theirs:
+            ours = translate(theirs)
+            source = _scenario_source(path, str(theirs.get("src_video", "")))
+            prefix = ours.get("prefix_frames")
+            found.append(Task(path.stem, source, ours["prompt"], ours.get("static_prompt"), prefix))
+    if not found:
+        raise SparksError(f"no experiments in {folder}: no YAML file there has {MARK!r}")
+    return found
+
+
+def _scenario_source(path: Path, video: str) -> Path:
+    for folder in path.absolute().parents:
+        if video and (folder / video).is_file():
+            return folder / video
+    raise SparksError(f"{path}: src_video={video!r} is not beside it or in a folder above")

@@ -1,0 +1,1 @@
+"""Which weights there are, where, of what size, and what this machine can hold."""

@@ -1,0 +1,92 @@
+"""How an edit was made, carried by what it made: a video's comment, and beside saved controls."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from sparks.settings.schema import Config
+from sparks.editors.controls import controls_metadata
+from sparks.media.ffmpeg import check_video, opened
+from sparks.errors import SparksError
+from sparks.settings.yaml import Settings
+
+log = logging.getLogger("sparks")
+
+
+def recipe(config: Config, facts: Settings, result: Settings, index: int, noise: int) -> Settings:
+    """Everything that an edit is repeated from, and what it reached.
+
+    Args:
+        config: resolved.
+        facts: source, clip, kept frames, seeds and fingerprints, as in `run.json`.
+        result: as in `result.json`.
+        index: of the evaluation that was rendered.
+        noise: seed of its noise.
+    """
+    scores = {name: value for name, value in result.items() if name.startswith("p_yes")}
+    return {
+        **facts,
+        "seeds": facts["seeds"] | {"noise": noise},
+        "model": config.model,
+        "solver": config.solver.name,
+        "space": config.space.name,
+        "index": index,
+        "scores": scores | {"total": sum(result["losses"].values())},
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def read_recipe(path: Path | str) -> Settings:
+    """The recipe of a video (mp4), or of saved controls (safetensors).
+
+    Raises:
+        SparksError: no such file, or it carries none.
+    """
+    if Path(path).suffix == ".safetensors":
+        texts = controls_metadata(path)
+        found = {name: _parsed(text) for name, text in texts.items()}
+    else:
+        with opened(path) as container:
+            tags = {name.lower(): text for name, text in container.metadata.items()}
+        found = _parsed(tags.get("comment", ""))
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+        raise SparksError(f"{path} carries no recipe; give an mp4 or safetensors of a run")
+    return found
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def repeat(path: Path | str, video: str | None) -> Settings:
+    """Settings that repeat the edit of a file's recipe.
+
+    Args:
+        path: of the file that carries it.
+        video: the source, where the user names one; else it must be where it was.
+
+    Raises:
+        SparksError: there is no recipe, or the source is gone or another.
+    """
+    found = read_recipe(path)
+    settings: Settings = found["config"]
+    source = video or settings.get("video")
+    if source is None:  # the bundled task
+        return settings
+    try:
+        check_video(source)
+        with open(source, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (SparksError, OSError, TypeError) as error:
+        raise SparksError(f"{path} was made from {source}, which is not there; name it") from error
+    known = found.get("source")
+    if not isinstance(known, dict) or known.get("sha256") != digest:
+        if video is None:
+            raise SparksError(f"{source} is not what {path} was made from; name the source")
+        log.warning("%s is not what %s was made from; the edit will differ", source, path)
+    return settings

@@ -1,0 +1,175 @@
+"""Saved controls on another clip: what `sparks transfer` does."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparks.editors.controls import Controls, load_controls
+from sparks.runs.edit import judged, with_sound
+from sparks.editors.conditioning import Conditioning
+from sparks.errors import SparksError
+from sparks.files import write_text
+from sparks.runs.gap import AROUND, clip_scorer, critic_scorer, draw_gaps, frame_gaps
+from sparks.runs.cache import Kept
+from sparks.runs.prepare import Prepared, prepare
+from sparks.runs.progress import Silent
+from sparks.runs.recipes import read_recipe
+from sparks.runs.folder import Run
+from sparks.settings.layers import merge, without_code
+from sparks.settings.yaml import Settings
+
+# What a render depends on besides clip, prompts and controls, and the critic that judges it.
+_INHERITED = (
+    *("model", "editor", "device", "dtype", "clip", "sampling", "guidance", "negative_prompt"),
+    *("prefix_frames", "window", "seed", "sound", "critic", "judge"),
+)
+_UNSEARCHED: Settings = {"objective": {"weights": {"lpips": 0, "temporal": 0}}}
+
+
+def transfer(
+    run: Path,
+    settings: Settings,
+    output: Path | None = None,
+    report: Silent | None = None,
+    kept: Kept | None = None,
+) -> Settings:
+    """Render a clip with the controls that were tuned for another.
+
+    `alpha` takes the place of the clip's own audio latent, interpolated in time to its length;
+    `delta_v` is added to the context of the new prompt. Nothing is searched.
+
+    Args:
+        run: a run directory, or its `best.safetensors`.
+        settings: the user's: `video`, `prompt` and whatever else shall differ from the run's.
+        output: where videos, `gap.png` and `result.json` are written; new under `runs` by default.
+        report: where progress is shown.
+        kept: what an earlier edit or transfer loaded.
+
+    Returns:
+        `run_dir`, `controls`, P(yes) of critic and judge for the prompt-only render and the
+        transfer, the mean `gap` of both and what it was `measured_by`, and by how much `alpha` was
+        `stretched`.
+
+    Raises:
+        SparksError: there are no controls, or they were made for another model or text encoder.
+    """
+    path = run / "best.safetensors" if run.is_dir() else run
+    made, controls = read_recipe(path), load_controls(path)
+    asked = merge(without_code(_inherited(made), path, settings), _UNSEARCHED, settings)
+    report = report or Silent()
+    place = Run(output, f"transfer {asked.get('prompt') or ''}")
+    with report:
+        prepared = prepare(asked, report, kept)
+        _check_same(made, prepared, path)
+        fitted = fit_controls(controls, prepared.problem.conditioning)
+        report.stage("rendering with and without the controls")
+        problem, config = prepared.problem, prepared.config
+        frames = {
+            "baseline": prepared.baseline(),
+            "transfer": problem.render(fitted, config.guidance.final),
+        }
+        report.stage("comparing frame by frame")
+        result = {
+            "run_dir": str(place.folder),
+            "controls": str(path),
+            **_scores(prepared, frames),
+            **_gaps(place.folder / "gap.png", prepared, frames),
+            "stretched": fitted.alpha.shape[2] / controls.alpha.shape[2],
+        }
+        report.stage("writing the videos")
+        _write(place, prepared, fitted, frames, made, result)
+    return result
+
+
+def _inherited(made: Settings) -> Settings:
+    config, seeds = made["config"], made.get("seeds")
+    noise = {"seed": seeds["noise"]} if isinstance(seeds, dict) and "noise" in seeds else {}
+    return {k: config[k] for k in _INHERITED if config.get(k) is not None} | noise
+
+
+def fit_controls(controls: Controls, conditioning: Conditioning) -> Controls:
+    """Controls `[1, ...]` for another clip: `alpha` linearly interpolated along its audio frames.
+
+    Raises:
+        SparksError: their shapes are not those of this model.
+    """
+    alpha, like = controls.alpha, conditioning.alpha_0
+    text, context = controls.delta_v, conditioning.v_p
+    if alpha.shape[1] != like.shape[1] or alpha.shape[3] != like.shape[3]:
+        _refuse("alpha", alpha, like)
+    if text.shape[1:] != context.shape[1:]:
+        _refuse("delta_v", text, context)
+    if alpha.shape[2] != like.shape[2]:
+        size = (like.shape[2], like.shape[3])
+        alpha = F.interpolate(alpha.float(), size, mode="bilinear", align_corners=False)
+    return Controls(alpha.float(), text.float()).to(like.device)
+
+
+def _refuse(name: str, given: Tensor, like: Tensor) -> None:
+    raise SparksError(
+        f"{name} of the controls has shape {list(given.shape)}, this model needs "
+        f"{list(like.shape)}; use the model they were made with"
+    )
+
+
+def _check_same(made: Settings, prepared: Prepared, path: Path) -> None:
+    """Latents of one model, or text of one encoder, mean nothing to another."""
+    known, now = made.get("fingerprint"), prepared.facts.get("fingerprint")
+    if known is None or now is None:  # an editor that loads no model folder
+        known, now = {"model": made.get("model")}, {"model": prepared.config.model}
+    for part, print_ in now.items():
+        if known.get(part) != print_:
+            raise SparksError(
+                f"{path} was made with another {part.replace('_', ' ')} ({made.get('model')}: "
+                f"{known.get(part)}) than {prepared.config.model}: {print_}; give the same --model"
+            )
+
+
+def _scores(prepared: Prepared, frames: dict[str, Tensor]) -> Settings:
+    scores: Settings = {}
+    for name, each in frames.items():
+        scores[f"p_yes_{name}"] = prepared.problem.ask(each)
+        scores[f"p_yes_judge_{name}"] = judged(prepared, each)
+    return scores
+
+
+def _gaps(path: Path, prepared: Prepared, frames: dict[str, Tensor]) -> Settings:
+    problem, source_prompt = prepared.problem, prepared.config.static_prompt
+    folder = getattr(getattr(problem.editor, "folder", None), "path", None)
+    if source_prompt and folder is not None and (Path(folder) / "clip").is_dir():
+        score = clip_scorer(Path(folder) / "clip", problem.prompt, source_prompt, problem.device)
+        measured_by, around = "CLIP, log odds", 1
+    else:
+        score, around = critic_scorer(problem.critic, problem.prompt, source_prompt), AROUND
+        measured_by = f"critic on {AROUND} frames, log odds"
+    gaps = {name: frame_gaps(score, each, around) for name, each in frames.items()}
+    draw_gaps(path, gaps, problem.conditioning.fps, measured_by)
+    return {
+        **{f"gap_{name}": sum(values) / len(values) for name, values in gaps.items()},
+        "measured_by": measured_by,
+    }
+
+
+def _write(
+    place: Run,
+    prepared: Prepared,
+    controls: Controls,
+    frames: dict[str, Tensor],
+    made: Settings,
+    result: Settings,
+) -> None:
+    silent = prepared.config.sound == "none"
+    source = replace(prepared.source, waveform=None) if silent else prepared.source
+    note: dict[str, Any] = {**prepared.facts, "transferred_from": made, "scores": result}
+    write_text(place.folder / "config.yaml", prepared.config.dump())
+    place.save_videos(
+        source,
+        replace(source, frames=frames["baseline"].cpu()),
+        with_sound(replace(source, frames=frames["transfer"].cpu()), prepared, controls),
+        json.dumps(note),
+    )
+    write_text(place.folder / "result.json", json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,109 @@
+"""Evaluations as rows of `history.jsonl`, and what an earlier process evaluated."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sparks.errors import SparksError
+from sparks.search.objective import Losses
+from sparks.search.problem import Evaluation
+
+Row = dict[str, Any]
+
+_KEYS = {"index", "seed", "z_sha256", "losses", "total", "p_yes", "best", "cost"}
+
+
+def to_row(evaluation: Evaluation, best: bool) -> Row:
+    """One evaluation as JSON; a number that is none becomes null."""
+    return {
+        "index": evaluation.index,
+        "seed": evaluation.seed,
+        "z_sha256": evaluation.z_sha256,
+        "losses": {name: _finite(value) for name, value in evaluation.losses.terms.items()},
+        "total": _finite(evaluation.total),
+        "p_yes": _finite(evaluation.p_yes),
+        "best": best,
+        "cost": dict(evaluation.cost),
+    }
+
+
+def to_evaluation(row: Row, z: Tensor, gradient: Tensor | None = None) -> Evaluation:
+    """The evaluation of `z [k]` that `row` records, without its frames."""
+    return Evaluation(
+        index=row["index"],
+        z=z,
+        losses=Losses({name: _number(value) for name, value in row["losses"].items()}),
+        p_yes=_number(row["p_yes"]),
+        seed=row["seed"],
+        gradient=gradient,
+        cost=row["cost"],
+    )
+
+
+class Past:
+    """Evaluations of an earlier process, recalled in order instead of rendered.
+
+    Args:
+        rows: of the history, from the first.
+        gradients: `[k]` each by row, where they were saved.
+    """
+
+    def __init__(self, rows: Sequence[Row], gradients: Mapping[int, Tensor] | None = None) -> None:
+        self.rows, self.gradients = rows, dict(gradients or {})
+
+    def recall(self, index: int, z: Tensor, seed: int) -> list[Evaluation]:
+        """What is known of candidates `z [B, k]` at positions `index` and on: B or fewer.
+
+        Raises:
+            SparksError: a row holds another candidate, or other noise.
+        """
+        rows = self.rows[index : index + len(z)]
+        pairs = zip(rows, z, strict=False)
+        recalled = [to_evaluation(row, one, self.gradients.get(row["index"])) for row, one in pairs]
+        for row, evaluation in zip(rows, recalled, strict=True):
+            if row["z_sha256"] != evaluation.z_sha256 or row["seed"] != seed:
+                raise SparksError(
+                    f"row {row['index'] + 1} of history.jsonl (index {row['index']}) holds another "
+                    "candidate than the solver proposes now: settings, code or libraries are not "
+                    "those of the run; start a new one"
+                )
+        return recalled
+
+
+def read_rows(path: Path) -> tuple[list[Row], int]:
+    """Whole rows of a history and the bytes they take; what follows them is torn.
+
+    Raises:
+        SparksError: a row before the last cannot be read.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    rows: list[Row] = []
+    for number, line in enumerate(lines):
+        row = _parse(line)
+        if row is None or row.get("index") != number:
+            if number + 1 < len(lines):
+                raise SparksError(f"row {number + 1} of {path} cannot be read; start a new run")
+            break
+        rows.append(row)
+    return rows, sum(map(len, lines[: len(rows)]))
+
+
+def _parse(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    known = row.keys() >= _KEYS if isinstance(row, dict) else False
+    return row if known and line.endswith(b"\n") else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

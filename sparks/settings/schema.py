@@ -1,0 +1,184 @@
+"""Settings of an edit: what can be set.
+
+Layers, later ones winning: the model folder's `sparks.yaml`, presets and files (`--config`),
+command-line options, `--set key=value`; see `sparks.settings.layers`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sparks.editors.guidance import Guidance, ModalityGuidance
+from sparks.editors.schedule import Sampling
+from sparks.errors import SparksError
+from sparks.models.weights import BUNDLED
+from sparks.search.objective import LatentSchedule, Reduction, Weights
+from sparks.search.problem import Watch
+from sparks.settings.construct import unknown
+from sparks.settings.layers import merge
+from sparks.settings.yaml import Settings
+
+Sound = Literal["source", "tuned", "none"]
+
+# Retake's own guidance for LTX-2.3; the audio is frozen and needs none.
+LTX23_GUIDANCE = Guidance(
+    video=ModalityGuidance(guidance_scale=3.0, stg_scale=1.0, modality_scale=3.0, rescale=0.7),
+    audio=ModalityGuidance(guidance_scale=7.0, stg_scale=1.0, modality_scale=3.0, rescale=0.7),
+    stg_blocks=(28,),
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Plugin(BaseModel):
+    """A plugin's name; every other key is an option of the plugin itself."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> Settings:
+        return dict(self.model_extra or {})
+
+
+class SolverSettings(_Plugin):
+    """The search."""
+
+    name: str = "adam"
+
+
+class SpaceSettings(_Plugin):
+    """What is searched."""
+
+    name: str = "full"
+
+
+class EditorSettings(_Plugin):
+    """The generator."""
+
+    name: str = "ltx2"
+
+
+class CriticSettings(_Plugin):
+    """The judge and what it sees; without `model`, the one in the generator's own folder.
+
+    `num_frames`, `sampling`, `windows` and `start` are those of `sparks.search.problem.Watch`.
+    """
+
+    name: str = "qwen"
+    model: str | None = None
+    dtype: str | None = None
+    num_frames: int = Field(default=8, ge=1)
+    sampling: str = "linspace"
+    windows: int = Field(default=1, ge=1)
+    start: int = Field(default=0, ge=0)
+
+    @property
+    def watch(self) -> Watch:
+        """How renders are shown to the critic."""
+        return Watch(self.num_frames, self.sampling, self.windows, self.start)
+
+
+class ClipSettings(_Section):
+    """Shape the source is brought to, each its own where not given.
+
+    `size` is [height, width], filled and centre-cropped; `fps` takes the nearest frames in time;
+    of those, the first `num_frames` are kept.
+    """
+
+    size: tuple[int, int] | None = None
+    fps: float | None = Field(default=None, ge=0.1, le=240)
+    num_frames: int | None = Field(default=None, ge=2)
+
+
+class GuidanceSettings(_Section):
+    """Guidance while tuning, and of the baseline and the final render."""
+
+    tuning: Guidance = Guidance()
+    final: Guidance = LTX23_GUIDANCE
+
+
+class ObjectiveSettings(_Section):
+    """The loss; see `sparks.search.objective`.
+
+    `anchor` is where the latent terms are measured from: the untuned controls, or where the
+    search starts (`init`, another place only with an `audio_init`).
+    """
+
+    weights: Weights = Weights()
+    anchor: Literal["source", "init"] = "source"
+    reduction: Reduction = "mean"
+    latent_schedule: LatentSchedule = "constant"
+    max_frames: int = Field(default=16, ge=1)
+    max_pairs: int = Field(default=12, ge=1)
+    size: tuple[int, int] | None = None
+
+
+class Config(_Section):
+    """Everything that decides an edit. Without `video`, the bundled task is edited.
+
+    `judge` is a second critic, asked about the final render only; by default the one in the
+    generator's own folder, if there is one.
+    """
+
+    video: str | None = None
+    prompt: str | None = None
+    static_prompt: str | None = None
+    negative_prompt: str = ""
+    audio_prompt: str | None = None
+    prefix_frames: int | None = None
+    window: tuple[float, float] | None = None
+    model: str = BUNDLED
+    device: str | None = None
+    dtype: str | None = None
+    editor: EditorSettings = EditorSettings()
+    clip: ClipSettings = ClipSettings()
+    sampling: Sampling = Sampling()
+    guidance: GuidanceSettings = GuidanceSettings()
+    critic: CriticSettings = CriticSettings()
+    judge: CriticSettings | None = None
+    objective: ObjectiveSettings = ObjectiveSettings()
+    space: SpaceSettings = SpaceSettings()
+    solver: SolverSettings = SolverSettings()
+    budget: str = "qwen_calls=30"
+    seed: int = Field(default=42, ge=0, lt=2**63)
+    sound: Sound = "source"
+    preview_every: int | None = Field(default=None, ge=1)
+    listeners: tuple[str, ...] = ()
+
+    @classmethod
+    def resolve(cls, *layers: Settings) -> "Config":
+        """Merge layers, later ones winning, and check the result.
+
+        Raises:
+            SparksError: naming the key, its value and what is known or allowed.
+        """
+        try:
+            return cls.model_validate(merge(*layers))
+        except ValidationError as error:
+            raise SparksError(_explain(cls, error)) from None
+
+    def dump(self) -> str:
+        """YAML from which the same configuration is read again."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return unknown(".".join(path), path[-1], _keys(model, path[:-1]))
+    return f"{'.'.join(path)}={first['input']!r} is not usable: {first['msg']}"
+
+
+def _keys(model: Any, path: Iterable[str]) -> list[str]:
+    for part in path:
+        model = get_type_hints(model)[part]
+    if is_dataclass(model):
+        return [field.name for field in fields(model)]
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Where solvers search: coordinates z that stand for controls."""

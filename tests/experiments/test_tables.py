@@ -1,0 +1,60 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from sparks.experiments.tables import csv_text, estimate, markdown
+
+
+def rows(values: dict[str, list[float | None]]) -> list[dict[str, object]]:
+    return [{"task": task, "x": value} for task, seeds in values.items() for value in seeds]
+
+
+def test_the_mean_weighs_tasks_alike() -> None:
+    found = estimate(rows({"a": [0, 0, 0], "b": [1]}), "x")
+    assert found is not None
+    assert (found.mean, found.count) == (0.5, 4)
+
+
+def test_intervals_cover_the_mean_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        tasks = {
+            str(i): list(rng.normal(mean, 0.5, 3)) for i, mean in enumerate(rng.normal(size=20))
+        }
+        found = estimate(rows(tasks), "x")
+        assert found is not None
+        covered += found.low <= 0 <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_seeds_that_agree_say_nothing_new() -> None:
+    once = estimate(rows({str(i): [i % 2] for i in range(12)}), "x")
+    thrice = estimate(rows({str(i): [i % 2] * 3 for i in range(12)}), "x")
+    assert once is not None
+    assert thrice is not None
+    assert thrice.high - thrice.low == pytest.approx(once.high - once.low, rel=0.1)
+
+
+def test_the_same_rows_give_the_same_interval() -> None:
+    given = rows({"a": [0.1, 0.7], "b": [0.3]})
+    assert estimate(given, "x") == estimate(given, "x")
+
+
+def test_what_is_missing_is_left_out() -> None:
+    found = estimate(rows({"a": [None, 1], "b": [None]}), "x")
+    assert found is not None
+    assert (found.mean, found.low, found.high, found.count) == (1, 1, 1, 1)
+    assert estimate(rows({"a": [None]}), "x") is None
+    assert estimate([{"task": "a"}], "x") is None
+
+
+def test_text() -> None:
+    assert markdown(["a", "b"], [["1|2", "3"]]) == "| a | b |\n| --- | --- |\n| 1/2 | 3 |\n"
+    text = csv_text([{"a": 1, "b": "x, y"}, {"a": 2, "c": None}])
+    assert list(csv.DictReader(io.StringIO(text))) == [
+        {"a": "1", "b": "x, y", "c": ""},
+        {"a": "2", "b": "", "c": ""},
+    ]

@@ -1,0 +1,207 @@
+import ctypes
+import platform
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+from sparks.errors import SparksError
+from sparks.media.clip import (
+    Clip,
+    contact_sheet,
+    fit_clip,
+    read_clip,
+    resample,
+    side_by_side,
+    write_clip,
+)
+
+
+def tone(seconds: float, rate: int, hertz: float = 440.0, channels: int = 2) -> torch.Tensor:
+    time = torch.arange(round(seconds * rate)) / rate
+    return (0.5 * torch.sin(2 * torch.pi * hertz * time)).repeat(channels, 1)
+
+
+def clip(frames: int = 25, height: int = 64, width: int = 96, sound: bool = True) -> Clip:
+    ramp = torch.linspace(0, 1, frames)[:, None, None, None]
+    picture = ramp * torch.ones(frames, 3, height, width)
+    fps = Fraction(25, 2)
+    return Clip(picture, fps, tone(frames / float(fps), 16000) if sound else None)
+
+
+@pytest.mark.parametrize("fps", [Fraction(25, 2), Fraction(24000, 1001), Fraction(25)])
+def test_round_trip_keeps_frames_rate_sound_and_comment(tmp_path: Path, fps: Fraction) -> None:
+    source = clip()
+    source = Clip(source.frames, fps, tone(25 / float(fps), 16000))
+    write_clip(tmp_path / "a.mp4", source, comment='{"seed": 1}')
+    back = read_clip(tmp_path / "a.mp4")
+    assert back.fps == fps
+    assert back.frames.shape == source.frames.shape
+    assert (back.frames - source.frames).abs().mean() < 0.01
+    assert back.waveform is not None
+    assert source.waveform is not None
+    assert back.sample_rate == 16000
+    assert back.waveform.shape == source.waveform.shape
+    middle = slice(4000, -4000)
+    error = (back.waveform - source.waveform)[:, middle].abs().max()
+    assert error < 0.05  # lossy, but in phase
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.metadata["comment"] == '{"seed": 1}'
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.audio[0].codec_context.name == "aac"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_silent_clips_have_no_track(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", clip(sound=False))
+    assert read_clip(tmp_path / "a.mp4").waveform is None
+
+
+def test_odd_sizes_and_odd_rates_are_written(tmp_path: Path) -> None:
+    write_clip(
+        tmp_path / "a.mp4", Clip(torch.rand(9, 3, 33, 47), Fraction(25), tone(1, 7000), 7000)
+    )
+    back = read_clip(tmp_path / "a.mp4")
+    assert back.frames.shape[-2:] == (32, 46)
+    assert back.sample_rate == 48000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the allocator of glibc")
+@pytest.mark.parametrize("seed", [2, 5])
+def test_a_file_depends_on_its_clip_alone(tmp_path: Path, seed: int) -> None:
+    noise = torch.rand(9, 3, 35, 35, generator=torch.Generator().manual_seed(seed))
+    source = Clip(noise, Fraction(25), tone(9 / 25, 16000))
+    allocator, perturb = ctypes.CDLL(None), -6  # M_PERTURB: what fresh memory is filled with
+    files = set()
+    try:
+        for filling in (1, 85, 128, 170, 255):
+            allocator.mallopt(perturb, filling)
+            write_clip(tmp_path / "a.mp4", source)
+            files.add((tmp_path / "a.mp4").read_bytes())
+    finally:
+        allocator.mallopt(perturb, 0)
+    assert len(files) == 1
+
+
+def test_max_frames_cuts_picture_and_sound(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", clip())
+    short = read_clip(tmp_path / "a.mp4", max_frames=10)
+    assert len(short.frames) == 10
+    assert short.waveform is not None
+    assert short.waveform.shape[1] == round(10 / 12.5 * 16000)
+
+
+@pytest.mark.parametrize(
+    ("fps", "shown"),
+    [
+        (Fraction(25, 2), list(range(25))),
+        (Fraction(25, 4), list(range(0, 24, 2))),
+        (Fraction(25), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]),
+        (Fraction(10), [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]),
+    ],
+)
+def test_another_rate_takes_the_nearest_frames(
+    tmp_path: Path, fps: Fraction, shown: list[int]
+) -> None:
+    write_clip(tmp_path / "a.mp4", clip())
+    source = read_clip(tmp_path / "a.mp4")
+    read = read_clip(tmp_path / "a.mp4", fps=fps)
+    assert torch.equal(read.frames[: len(shown)], source.frames[shown])
+    assert read.fps == fps
+    assert abs(read.duration - source.duration) < 1 / fps
+    assert read.waveform is not None
+    assert read.waveform.shape[1] == round(read.duration * read.sample_rate)
+
+
+def test_frames_are_shaped_as_they_are_read(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", clip())
+    whole = fit_clip(read_clip(tmp_path / "a.mp4"), multiple=8, temporal=4, size=(32, 40))
+    assert torch.equal(read_clip(tmp_path / "a.mp4", size=(32, 40)).frames, whole.frames)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SparksError, match=r"no video file at .*gone\.mp4"):
+        read_clip(tmp_path / "gone.mp4")
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(SparksError, match=r"cannot decode .*noise\.mp4"):
+        read_clip(tmp_path / "noise.mp4")
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(SparksError, match=r"empty\.mp4"):
+        read_clip(tmp_path / "empty.mp4")
+    write_clip(tmp_path / "whole.mp4", clip())
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(data[: len(data) // 8])
+    with pytest.raises(SparksError, match=r"half\.mp4"):
+        read_clip(tmp_path / "half.mp4")
+    with av.open(str(tmp_path / "sound.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        container.mux(stream.encode(None))
+    with pytest.raises(SparksError, match=r"sound\.m4a"):
+        read_clip(tmp_path / "sound.m4a")
+
+
+def test_sound_without_picture_is_refused(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", clip())
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "s.mp4"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    with pytest.raises(SparksError, match="no video stream"):
+        read_clip(tmp_path / "s.mp4")
+
+
+def test_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SparksError, match="cannot write"):
+        write_clip(tmp_path / "file" / "a.mp4", clip())
+
+
+def test_fit_crops_to_multiples_and_cuts_to_the_latent_grid() -> None:
+    fitted = fit_clip(clip(frames=27, height=70, width=101), multiple=16, temporal=4)
+    assert fitted.frames.shape == (25, 3, 64, 96)
+    assert fitted.waveform is not None
+    assert fitted.waveform.shape[1] == round(25 / 12.5 * 16000)
+
+
+def test_fit_fills_and_crops_the_centre() -> None:
+    wide = clip(height=64, width=128)
+    wide.frames[..., 32:96] = 1.0
+    fitted = fit_clip(wide, multiple=16, temporal=4, size=(32, 32), num_frames=12)
+    assert fitted.frames.shape == (9, 3, 32, 32)
+    assert fitted.frames[..., 1:-1].min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "message"),
+    [
+        (clip(frames=4), None, "at least 5"),
+        (clip(height=8), None, "96x8"),
+        (clip(), (60, 64), "multiples of 16"),
+    ],
+)
+def test_fit_refuses(source: Clip, size: tuple[int, int] | None, message: str) -> None:
+    with pytest.raises(SparksError, match=message):
+        fit_clip(source, multiple=16, temporal=4, size=size)
+
+
+def test_resampling_keeps_pitch_and_length() -> None:
+    sound = resample(tone(1, 48000), 48000, 16000)
+    assert sound.shape == (2, 16000)
+    assert (sound - tone(1, 16000))[:, 500:-500].abs().max() < 0.01
+
+
+def test_side_by_side_enlarges_small_clips_and_keeps_the_last_sound() -> None:
+    left, right = clip(sound=False), clip(frames=20)
+    both = side_by_side([left, right])
+    assert both.frames.shape == (20, 3, 256, 768)
+    assert both.waveform is not None
+    assert both.duration == pytest.approx(20 / 12.5)
+
+
+def test_contact_sheet_is_a_picture(tmp_path: Path) -> None:
+    contact_sheet(tmp_path / "sheet.png", {"source": clip().frames, "edited": clip().frames})
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sparks.envs import episodes
+from sparks.envs import building
 from sparks.search.problem import EditProblem
 from sparks.settings.yaml import Settings
 
@@ -12,7 +12,7 @@ from sparks.settings.yaml import Settings
 def loaded_once() -> Iterator[None]:
     """Environments of equal settings share a problem, so that the models are loaded once."""
     loaded: dict[str, EditProblem] = {}
-    build = episodes.build
+    build = building.build
 
     def shared(settings: Settings) -> EditProblem:
         key = json.dumps(settings, sort_keys=True)
@@ -20,6 +20,6 @@ def loaded_once() -> Iterator[None]:
             loaded[key] = build(settings)
         return loaded[key]
 
-    episodes.build = shared
+    building.build = shared
     yield
-    episodes.build = build
+    building.build = build

@@ -6,8 +6,7 @@ import pytest
 
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
-from sparks.experiments.tasks import task_list
-from sparks.settings.authors import read_scenarios
+from sparks.experiments.tasks import read_scenarios, task_list
 from sparks.settings.layers import merge
 from sparks.settings.schema import Config
 from sparks.settings.yaml import presets, read_settings

@@ -1,8 +1,6 @@
 """What judges a render: critics and objective, built from settings."""
 
 import inspect
-import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,6 @@ from sparks.settings.construct import construct
 from sparks.settings.yaml import Settings
 from sparks.spaces.base import Space
 from sparks.models.weights import is_full_size
-
-log = logging.getLogger("sparks")
 
 
 def build_critic(
@@ -109,12 +105,9 @@ def build_objective(
     if options.weights.lpips or options.weights.temporal:
         recipe = [folder, stamp(folder and folder / "perceptual")]
         distance = kept.get("distance", recipe, lambda: perceptual_distance(folder, config.model))
-    if distance is None:
-        weights = replace(options.weights, lpips=0, temporal=0)
-    else:
-        weights, distance = options.weights, distance.to(anchor.alpha.device)
+        distance = distance.to(anchor.alpha.device)
     return Objective(
-        weights,
+        options.weights,
         anchor,
         distance=distance,
         reduction=options.reduction,
@@ -135,18 +128,15 @@ def _anchor(config: Config, start: Controls, space: Space) -> Controls:
 def perceptual_distance(folder: Path | None, model: str) -> Any:
     """LPIPS on the model's own trunk, or on AlexNet, fetched for models of the hub only.
 
-    None where AlexNet is not to be had and the model is a full-size one, which does without.
-
     Args:
         folder: the model's, None for an editor that has none.
         model: as the settings name it.
 
     Raises:
-        SparksError: a small model without AlexNet, or a full-size one with a small one's trunk.
+        SparksError: AlexNet is not to be had, or a full-size model has a small one's trunk.
     """
-    large = is_full_size(model)
     if folder is not None and (folder / "perceptual").is_dir():
-        if large:
+        if is_full_size(model):
             raise SparksError(
                 f"{folder / 'perceptual'} is a trunk for small models; remove it, so that LPIPS "
                 "is measured by AlexNet"
@@ -162,10 +152,8 @@ def perceptual_distance(folder: Path | None, model: str) -> Any:
             raise OSError("a model of this machine fetches nothing")
         return lpips.LPIPS(net="alex", verbose=False).requires_grad_(False)
     except OSError as error:
-        if large:
-            log.warning("LPIPS terms are off: no AlexNet at %s (%s)", trunk, error)
-            return None
         raise SparksError(
             f"the losses lpips and temporal need AlexNet at {trunk} ({error}); fetch it with "
-            "python -c 'import lpips; lpips.LPIPS()', or set their weights to 0"
+            "python -c 'import lpips; lpips.LPIPS()', or do without them: "
+            "--set objective.weights.lpips=0 --set objective.weights.temporal=0"
         ) from error

@@ -1,15 +1,18 @@
 """The full-size configurations, built without memory."""
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
 import torch
 
+from sparks.editors.controls import Controls
 from sparks.errors import SparksError
 from sparks.models.published import LTX_2, LTX_23, QWEN_7B, Component
-from sparks.runs.judging import perceptual_distance
+from sparks.runs.cache import Kept
+from sparks.runs.judging import build_objective, perceptual_distance
+from sparks.settings.schema import Config
+from sparks.spaces.base import FullSpace
 
 COMPONENTS = {
     **{f"2.3 {name}": component for name, component in LTX_23.items()},
@@ -40,14 +43,18 @@ def claim_parameters(folder: Path) -> Path:
     return folder
 
 
-def test_lpips_without_its_trunk_is_switched_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_lpips_without_its_trunk_is_an_error_at_full_size_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
     folder = claim_parameters(tmp_path / "model")
-    with caplog.at_level(logging.WARNING, "sparks"):
-        assert perceptual_distance(folder, str(folder)) is None
-    assert "LPIPS terms are off: no AlexNet at" in caplog.text
+    with pytest.raises(SparksError, match=r"need AlexNet at .*lpips=0 --set objective\.weights"):
+        perceptual_distance(folder, str(folder))
+    start = Controls(torch.zeros(1, 2, 5, 3), torch.zeros(1, 4, 6))
+    terms = {"lpips": 0, "temporal": 0}
+    config = Config.resolve({"model": str(folder), "objective": {"weights": terms}})
+    objective = build_objective(config, start, FullSpace(start), folder, Kept())
+    assert not objective.needs_reference
 
 
 def test_the_trunk_for_small_models_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparks.evaluation.statistics.tables import markdown
 from sparks.experiments.score import METRICS
-from sparks.experiments.tables import markdown
 
 TABLES = {
     "Sound and text": {"both": "default", "text": "text", "audio": "audio"},

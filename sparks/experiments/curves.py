@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sparks.experiments.tables import Row, estimate
+from sparks.evaluation.statistics.tables import Row, estimate
 from sparks.files import replacing
 
 _COUNTERS = {"qwen_calls": "critic calls", "wall_clock": "seconds"}

@@ -18,10 +18,10 @@ from typing import Any
 import yaml
 
 from sparks import page
+from sparks.evaluation.statistics.tables import Estimate, Row, csv_text, estimate, markdown
 from sparks.experiments.cells import Plan, finished, load_plan, source
 from sparks.experiments.curves import draw_curves
 from sparks.experiments.score import METRICS
-from sparks.experiments.tables import Estimate, Row, csv_text, estimate, markdown
 from sparks.experiments.tasks import Task
 from sparks.files import write_text
 from sparks.media.clip import contact_sheet, read_clip

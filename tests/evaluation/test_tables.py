@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from sparks.experiments.tables import csv_text, estimate, markdown
+from sparks.evaluation.statistics.tables import csv_text, estimate, markdown
 
 
 def rows(values: dict[str, list[float | None]]) -> list[dict[str, object]]:

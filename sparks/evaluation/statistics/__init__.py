@@ -1,0 +1,1 @@
+"""Votes, rankings and scores to figures with intervals, tests and agreement."""

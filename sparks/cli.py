@@ -6,7 +6,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -45,9 +45,13 @@ _Config = Annotated[
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _Tasks = Annotated[
-    str | None, typer.Option(help="pocket12 (default), pocket25, heldout10, or a YAML file.")
+    str | None,
+    typer.Option(help="pocket12 (default), pocket25, dev40, test40, ..., or a YAML file."),
 ]
-_Seeds = Annotated[int | None, typer.Option(min=1, help="Of each task, counted up from 42.")]
+_Seeds = Annotated[int | None, typer.Option(min=1, help="Of each task, counted up from --seed.")]
+_First = Annotated[
+    int | None, typer.Option(min=0, help="The first noise seed; by default the list's, else 42.")
+]
 _Jobs = Annotated[int, typer.Option(min=1, help="Processes; never for what is timed.")]
 _Sheets = Annotated[bool, typer.Option("--sheets", help="Also write contact sheets (PNG).")]
 _Folder = Annotated[
@@ -191,6 +195,7 @@ def report(run: _Run) -> None:
 def bench(
     tasks: _Tasks = None,
     seeds: _Seeds = None,
+    seed: _First = None,
     solver: _Solver = None,
     model: _Model = None,
     critic: _Critic = None,
@@ -216,7 +221,8 @@ def bench(
 
         base = layers(config or [], options, set_ or [])
         plan = None
-        if output is None or base or tasks or seeds or not (output / "plan.json").is_file():
+        if output is None or base or tasks or seeds or seed or not (output / "plan.json").is_file():
+            base = _seeded(base, seed, tasks or "pocket12")
             plan = plan_bench(base, task_list(tasks or "pocket12"), seeds=seeds or 1)
         folder = output or new_folder("bench")
         text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
@@ -238,6 +244,7 @@ def ablate(
     ] = None,
     tasks: _Tasks = None,
     seeds: _Seeds = None,
+    seed: _First = None,
     solver: _Solver = None,
     model: _Model = None,
     critic: _Critic = None,
@@ -264,10 +271,11 @@ def ablate(
         from sparks.settings.layers import layers
 
         base = layers(config or [], options, set_ or [])
-        if axis is None and (base or only or match or tasks or seeds or output is None):
+        if axis is None and (base or only or match or tasks or seeds or seed or output is None):
             raise SparksError(f"say what to compare: {', '.join(axes())}, or a YAML file")
         plan = None
         if axis is not None:
+            base = _seeded(base, seed, tasks or "pocket12")
             plan = plan_ablation(
                 f"sparks ablate {axis}",
                 base,
@@ -279,6 +287,14 @@ def ablate(
         folder = output or new_folder(f"ablate-{Path(axis or '').stem}")
         text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
     _print_results(folder, text, json_)
+
+
+def _seeded(base: dict[str, Any], seed: int | None, tasks: str) -> dict[str, Any]:
+    """The settings with the first noise seed: as typed, as set, or that of the list of tasks."""
+    from sparks.experiments.tasks import first_seed
+
+    first = base.get("seed", first_seed(tasks)) if seed is None else seed
+    return base if first is None else base | {"seed": first}
 
 
 def _print_results(folder: Path, text: str, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Lists of edits to measure on: the bundled ones by name, or a YAML file of one's own videos.
 
+seed: 7                    # optional: the first of the noise seeds that go with the list
 tasks:
   - name: cat                # unique; names a folder
     source: cat.mp4          # relative to the file
@@ -81,9 +82,9 @@ def task_list(which: str) -> list[Task]:
     """
     if which == "heldout10":
         return list(map(Task.of, held_out()))
-    if which in ("pocket12", "pocket25"):
-        known = _read(LIST)
-        return known[:12] if which == "pocket12" else known
+    if which in _BUNDLED:
+        path, count = _BUNDLED[which]
+        return _read(path)[:count]
     if Path(which).is_dir():
         return read_scenarios(Path(which))
     if not Path(which).is_file():
@@ -91,7 +92,31 @@ def task_list(which: str) -> list[Task]:
     return _read(Path(which))
 
 
-NAMES = ("pocket12", "pocket25", "heldout10")
+def first_seed(which: str) -> int | None:
+    """The first noise seed that goes with a list; None where the list does not say.
+
+    Raises:
+        SparksError: what the file says is no seed.
+    """
+    path = _BUNDLED[which][0] if which in _BUNDLED else Path(which)
+    seed = read_settings(path).get("seed") if path.is_file() else None
+    if seed is not None and (type(seed) is not int or seed < 0):
+        raise SparksError(f"{path}: seed={seed!r} is no seed; give a whole number from 0")
+    return seed
+
+
+#: Name -> the file of a bundled list, and how many of its tasks. The first ten of a half are one of
+#: each action; seconds are matched on the first twelve.
+_BUNDLED = {
+    f"{stem}{count}": (LIST.with_name(f"{stem}{whole}.yaml"), count)
+    for stem, whole, counts in (
+        ("pocket", 25, (12, 25)),
+        ("dev", 40, (10, 20, 40)),
+        ("test", 40, (10, 12, 40)),
+    )
+    for count in counts
+}
+NAMES = (*_BUNDLED, "heldout10")
 _ENTRIES = TypeAdapter(list[Task])
 
 

@@ -19,6 +19,10 @@ COUNT = 10
 LIST_SEED = 20270609  # of `pocket25`; fixed before the training of the bundled weights
 LIST_COUNT = 25
 LIST = Path(__file__).with_name("pocket25.yaml")
+#: The two halves: everything may be tried on the first; the second is for what is published.
+DEV_SEED, TEST_SEED = 20280117, 20290423
+HALF_COUNT = 40
+HALVES = {"dev40": DEV_SEED, "test40": TEST_SEED}
 PREFIX_FRAMES = 5
 
 
@@ -83,8 +87,8 @@ def held_out() -> list[PocketTask]:
     ]
 
 
-def draw_list() -> list[PocketTask]:
-    """The twenty-five of `pocket25.yaml`, drawn from LIST_SEED.
+def draw_list(count: int = LIST_COUNT, seed: int = LIST_SEED) -> list[PocketTask]:
+    """The `count` tasks of a list, drawn from its seed; by default those of `pocket25.yaml`.
 
     The actions are asked for in turn, of an idle source and of one that does something else by
     turns, the other way round in the next round. One of the first twelve and one of the others are
@@ -92,15 +96,15 @@ def draw_list() -> list[PocketTask]:
     """
     import numpy as np
 
-    rng = np.random.default_rng(LIST_SEED)
-    silent = {int(rng.integers(12)), int(rng.integers(12, LIST_COUNT))}
+    rng = np.random.default_rng(seed)
+    silent = {int(rng.integers(12)), int(rng.integers(12, count))}
     found = []
-    for index, (shape, colour) in enumerate(_objects(LIST_COUNT, LIST_SEED)):
+    for index, (shape, colour) in enumerate(_objects(count, seed)):
         turn, place = divmod(index, len(MOVING))
         asked = MOVING[place]
         other = str(rng.choice([action for action in MOVING if action != asked]))
         does = other if (turn + place) % 2 else ACTIONS[0]
-        source = Source(LIST_SEED, LIST_COUNT, index, does, index in silent)
+        source = Source(seed, count, index, does, index in silent)
         found.append(_task(source, shape, colour, asked))
     return found
 

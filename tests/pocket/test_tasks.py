@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.experiments.tasks import Task, task_list
+from sparks.experiments.tasks import Task, first_seed, task_list
 from sparks.media.clip import read_clip
 from sparks.pocket import measure, tasks
 from sparks.pocket.words import MOVING, understand
@@ -15,7 +15,7 @@ from sparks.pocket.words import MOVING, understand
 
 def test_ten_tasks_of_a_seed_that_stays() -> None:
     assert tasks.SEED == 20261123
-    known = tasks.held_out()
+    known = task_list("heldout10")
     assert [task.name for task in known] == [
         *("00-jump", "01-slide-left", "02-slide-right", "03-grow", "04-spin"),
         *("05-blink", "06-open", "07-wave", "08-fall", "09-jump-spin"),
@@ -26,7 +26,7 @@ def test_ten_tasks_of_a_seed_that_stays() -> None:
 
 
 def test_prompts_fit_their_clips() -> None:
-    for task in [*tasks.held_out(), *tasks.draw_list()]:
+    for task in [*task_list("heldout10"), *task_list("pocket25"), *task_list("test40")]:
         scene = task.source.scene()
         assert scene.prompts() == [task.static_prompt]
         assert scene.acting(task.action).prompts() == [task.prompt]
@@ -36,12 +36,40 @@ def test_prompts_fit_their_clips() -> None:
 def test_the_list_of_25_is_what_its_seed_draws() -> None:
     assert task_list("pocket25") == list(map(Task.of, tasks.draw_list()))
     assert task_list("pocket12") == task_list("pocket25")[:12]
-    assert task_list("heldout10") == tasks.held_out()
+    assert task_list("heldout10") == list(map(Task.of, tasks.held_out()))
     for count, idle in ((12, 6), (25, 13)):
-        listed = tasks.draw_list()[:count]
+        listed = task_list("pocket25")[:count]
         assert {task.action for task in listed} == set(MOVING)
         assert sum(task.source.action == "stay" for task in listed) == idle
     assert sum(task.source.silent for task in tasks.draw_list()) == 2
+
+
+@pytest.mark.parametrize("half", tasks.HALVES)
+def test_the_halves_are_what_their_seeds_draw(half: str) -> None:
+    drawn = list(map(Task.of, tasks.draw_list(40, tasks.HALVES[half])))
+    assert task_list(half) == drawn
+    assert task_list(half[:-2] + "10") == drawn[:10]
+    actions = [task.action for task in drawn]
+    assert actions == [*MOVING] * 4
+    assert sum(task.source.action == "stay" for task in drawn) == 20
+
+
+def test_the_halves_share_neither_scenes_nor_noise() -> None:
+    assert (tasks.DEV_SEED, tasks.TEST_SEED) == (20280117, 20290423)
+    assert (first_seed("dev40"), first_seed("test40"), first_seed("test10")) == (3001, 5001, 5001)
+    assert first_seed("pocket12") is first_seed("heldout10") is None
+    seeds = {task.source.seed for half in tasks.HALVES for task in task_list(half)}
+    assert seeds == {tasks.DEV_SEED, tasks.TEST_SEED}
+
+
+def test_a_list_of_ones_own_may_name_its_first_seed(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("{seed: 7, tasks: [{name: cat, source: cat.mp4, prompt: the cat jumps}]}")
+    assert first_seed(str(own)) == 7
+    assert [task.name for task in task_list(str(own))] == ["cat"]
+    own.write_text("{seed: x, tasks: []}")
+    with pytest.raises(SparksError, match="seed='x' is no seed"):
+        first_seed(str(own))
 
 
 def test_the_sources_of_the_list_show_what_they_say() -> None:
@@ -83,12 +111,12 @@ def test_a_wrong_list_is_one_line(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_an_unknown_list_names_the_known_ones() -> None:
-    with pytest.raises(SparksError, match="no tasks 'pocket13'; give pocket12, pocket25, heldout"):
+    with pytest.raises(SparksError, match="no tasks 'pocket13'; give pocket12, pocket25, dev10, "):
         task_list("pocket13")
 
 
 def test_sources_are_videos_of_nothing_happening(tmp_path: Path) -> None:
-    for task in tasks.held_out():
+    for task in task_list("heldout10"):
         path = task.write_source(tmp_path)
         with av.open(str(path)) as container:
             assert container.streams.video[0].codec_context.name == "h264"

@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sparks.errors import SparksError
-from sparks.runs.memory_plan import GIB, Shape, make_plan
 from sparks.models.weights import BUNDLED, KNOWN_CRITICS, KNOWN_EDITORS, counted, find, parameters
 from sparks.models.whole import check_networks
+from sparks.runs.memory_plan import GIB, Shape, make_plan
 
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "gymnasium")
 _PARTS = ("transformer", "vae", "audio_vae", "text_encoder", "connectors")

@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sparks.settings.schema import Config
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
-from sparks.runs.cache import Kept
 from sparks.media.clip import Clip
+from sparks.runs.cache import Kept
+from sparks.runs.folder import Run
 from sparks.runs.prepare import Prepared, check_settings, prepare
 from sparks.runs.previews import Previews
-from sparks.search.problem import peak_memory
 from sparks.runs.progress import Silent
 from sparks.runs.recipes import recipe
-from sparks.runs.folder import Run
-from sparks.settings.layers import merge, without_code
-from sparks.settings.yaml import Settings, read_settings
-from sparks.search.driver import Listener, Outcome, solve
 from sparks.runs.trackers import trackers
+from sparks.search.driver import Listener, Outcome, solve
+from sparks.search.problem import peak_memory
+from sparks.settings.layers import merge, without_code
+from sparks.settings.schema import Config
+from sparks.settings.yaml import Settings, read_settings
 
 log = logging.getLogger("sparks")
 

@@ -2,7 +2,7 @@
 
 config.yaml         resolved settings, from which the run can be repeated
 run.json            seeds and source; versions and machine under `cost`
-history.jsonl       one row per evaluation; clock and machine under `cost`; see `sparks.search.journal`
+history.jsonl       one row per evaluation, as of `sparks.search.journal`; machine under `cost`
 best.safetensors    best controls, with metadata
 baseline.mp4  edited.mp4  side_by_side.mp4  contact_sheet.png  curve.png
 result.json         what `sparks solve --json` prints
@@ -26,9 +26,9 @@ from typing import Any
 from sparks.editors.controls import Controls, save_controls
 from sparks.errors import SparksError
 from sparks.files import replacing, write_text
+from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
 from sparks.search.history import Row
 from sparks.search.journal import Journal
-from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
 from sparks.settings.yaml import read_settings
 
 log = logging.getLogger("sparks")
@@ -106,7 +106,7 @@ class Run:
 
     @property
     def code(self) -> str:
-        """Options that name again what the run needs of code; see `sparks.settings.layers.without_code`."""
+        """Options that name again what the run needs of code, as `without_code` wants it."""
         settings = read_settings(self.folder / "config.yaml")
         named = {part: (settings.get(part) or {}).get("name", "") for part in _PLUGINS}
         return "".join(f" --set {part}.name={name}" for part, name in named.items() if ":" in name)

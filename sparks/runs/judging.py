@@ -7,18 +7,18 @@ from typing import Any
 import torch
 
 from sparks import registry
-from sparks.settings.schema import Config, CriticSettings
-from sparks.editors.controls import Controls
 from sparks.critics.base import Critic
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.controls import Controls
 from sparks.errors import SparksError
-from sparks.runs.cache import Kept, stamp
 from sparks.models.machine import read_dtype
+from sparks.models.weights import is_full_size
+from sparks.runs.cache import Kept, stamp
 from sparks.search.objective import Objective
 from sparks.settings.construct import construct
+from sparks.settings.schema import Config, CriticSettings
 from sparks.settings.yaml import Settings
 from sparks.spaces.base import Space
-from sparks.models.weights import is_full_size
 
 
 def build_critic(

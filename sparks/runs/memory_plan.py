@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparks.settings.schema import Config
 from sparks.errors import SparksError
-from sparks.settings.layers import recommended
 from sparks.models.weights import find, is_full_size, parameters
+from sparks.settings.layers import recommended
+from sparks.settings.schema import Config
 
 if TYPE_CHECKING:
     import torch

@@ -13,28 +13,28 @@ import torch
 from torch import Tensor
 
 from sparks import registry
-from sparks.search.budget import Budget
-from sparks.settings.schema import Config
 from sparks.critics.base import Critic
-from sparks.media.ffmpeg import check_video
 from sparks.editors.conditioning import Conditioning
 from sparks.errors import SparksError
-from sparks.models.fingerprint import fingerprints
-from sparks.runs.judging import build_critic, build_judge, build_objective
-from sparks.runs.cache import Kept, stamp
-from sparks.models.machine import check_device, read_dtype
 from sparks.media.clip import Clip, fit_clip, read_clip
+from sparks.media.ffmpeg import check_video
+from sparks.models.fingerprint import fingerprints
+from sparks.models.machine import check_device, read_dtype
 from sparks.models.memory import enough_memory
-from sparks.runs.memory_plan import Plan, plan_edit
-from sparks.search.problem import EditProblem
-from sparks.runs.progress import Silent
 from sparks.models.quiet import quiet_libraries
+from sparks.models.weights import fetch, find
+from sparks.runs.cache import Kept, stamp
+from sparks.runs.judging import build_critic, build_judge, build_objective
+from sparks.runs.memory_plan import Plan, plan_edit
+from sparks.runs.progress import Silent
+from sparks.runs.trackers import check_trackers
+from sparks.search.budget import Budget
+from sparks.search.driver import Solver
+from sparks.search.problem import EditProblem
 from sparks.settings.construct import construct
 from sparks.settings.layers import merge, recommended, without_code
+from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
-from sparks.search.driver import Solver
-from sparks.runs.trackers import check_trackers
-from sparks.models.weights import fetch, find
 
 FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
 # Settings that an encoded clip, and its prompt-only render at full guidance, depend on.

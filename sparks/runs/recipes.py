@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from sparks.settings.schema import Config
 from sparks.editors.controls import controls_metadata
-from sparks.media.ffmpeg import check_video, opened
 from sparks.errors import SparksError
+from sparks.media.ffmpeg import check_video, opened
+from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
 
 log = logging.getLogger("sparks")

@@ -9,10 +9,10 @@ from typing import Any
 from sparks import page
 from sparks.errors import SparksError
 from sparks.files import write_text
-from sparks.search.history import Row
-from sparks.runs.progress import verdict
 from sparks.runs.folder import draw_curve
+from sparks.runs.progress import verdict
 from sparks.runs.watch import history, read_json
+from sparks.search.history import Row
 
 _VIDEOS = {"baseline": "prompt only", "edited": "edited", "side_by_side": "all in a row"}
 _PICTURES = {

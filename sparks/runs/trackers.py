@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sparks.settings.schema import Config
 from sparks.errors import SparksError
 from sparks.search.problem import Evaluation
+from sparks.settings.schema import Config
 
 
 class Tracker(Protocol):

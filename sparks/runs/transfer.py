@@ -8,17 +8,17 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.editors.controls import Controls, load_controls
-from sparks.runs.edit import judged, with_sound
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.controls import Controls, load_controls
 from sparks.errors import SparksError
 from sparks.files import write_text
-from sparks.runs.gap import AROUND, clip_scorer, critic_scorer, draw_gaps, frame_gaps
 from sparks.runs.cache import Kept
+from sparks.runs.edit import judged, with_sound
+from sparks.runs.folder import Run
+from sparks.runs.gap import AROUND, clip_scorer, critic_scorer, draw_gaps, frame_gaps
 from sparks.runs.prepare import Prepared, prepare
 from sparks.runs.progress import Silent
 from sparks.runs.recipes import read_recipe
-from sparks.runs.folder import Run
 from sparks.settings.layers import merge, without_code
 from sparks.settings.yaml import Settings
 

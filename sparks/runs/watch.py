@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from sparks.errors import SparksError
-from sparks.search.history import Row, read_rows, to_evaluation
 from sparks.runs.progress import table
+from sparks.search.history import Row, read_rows, to_evaluation
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH, _HEIGHT = 60, 5

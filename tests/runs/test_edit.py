@@ -14,12 +14,12 @@ import yaml
 from PIL import Image
 
 from sparks.editors.controls import controls_metadata, load_controls
-from sparks.runs.edit import edit
-from sparks.search.journal import Journal
-from sparks.runs.cache import Kept
 from sparks.media.clip import read_clip, write_clip
 from sparks.pocket.perceptual import Trunk, save_trunk
+from sparks.runs.cache import Kept
+from sparks.runs.edit import edit
 from sparks.runs.prepare import Prepared, prepare
+from sparks.search.journal import Journal
 from tests.editors.conftest import make_clip, write_model
 from tests.workplace import REDNESS, Sparks
 

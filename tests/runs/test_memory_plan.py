@@ -9,13 +9,20 @@ import torch
 from typer.testing import CliRunner
 
 from sparks.cli import app
-from sparks.settings.schema import Config
-from sparks.runs.doctor import describe, examine
 from sparks.editors.storage import STORAGES
 from sparks.errors import SparksError
 from sparks.models.published import LTX_23, QWEN_7B
+from sparks.models.weights import (
+    KNOWN_EDITORS,
+    count_parameters,
+    fetch,
+    find,
+    is_full_size,
+    parameters,
+)
+from sparks.runs.doctor import describe, examine
 from sparks.runs.memory_plan import GIB, Shape, make_plan, plan_edit
-from sparks.models.weights import KNOWN_EDITORS, count_parameters, fetch, find, is_full_size, parameters
+from sparks.settings.schema import Config
 
 SIZES = {name: component.parameters for name, component in LTX_23.items()}
 

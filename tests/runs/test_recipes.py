@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from sparks.cli import main
 from sparks.editors.controls import controls_metadata
 from sparks.errors import SparksError
-from sparks.models.fingerprint import fingerprints
 from sparks.media.clip import write_clip
+from sparks.models.fingerprint import fingerprints
 from sparks.runs.recipes import read_recipe, repeat
 from tests.editors.conftest import make_clip, write_model
 from tests.workplace import CRITIC, Sparks

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sparks.editors.controls import Controls, load_controls, save_controls
 from sparks.errors import SparksError
-from sparks.runs.gap import critic_scorer, draw_gaps, frame_gaps
 from sparks.media.clip import read_clip, write_clip
+from sparks.runs.gap import critic_scorer, draw_gaps, frame_gaps
 from sparks.runs.recipes import read_recipe
 from sparks.runs.transfer import fit_controls, transfer
 from tests.editors.conftest import make_clip, write_model

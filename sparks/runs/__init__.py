@@ -1,0 +1,1 @@
+"""One edit: from settings to a folder with everything that it gave."""

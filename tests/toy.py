@@ -75,7 +75,12 @@ class ToyEditor:
         flat = (
             controls.alpha.flatten(1) @ self.of_alpha + controls.delta_v.flatten(1) @ self.of_text
         )
-        flat = flat + conditioning.noise_video.mean() + guidance.video.guidance_scale - 3
+        flat = (
+            flat
+            + conditioning.noise_video.mean((1, 2))[:, None]
+            + guidance.video.guidance_scale
+            - 3
+        )
         self.renders.append(controls.batch)
         self.forwards += controls.batch
         if flat.requires_grad:

@@ -1,5 +1,6 @@
 """What the editor caches once per clip and prompt, and the layouts of its latents."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,8 +40,9 @@ class Conditioning:
         audio_mask: `[1, L, 1]`, all 0 when the audio is frozen.
         v_p: `[1, T, Dv]` text context of the video; `v_n` that of the negative prompt.
         a_p: `[1, T, Da]` text context of the audio; `a_n` that of the negative prompt.
-        noise_video: `[1, N, C]` start of the regenerated video tokens.
-        noise_audio: `[1, L, Ca*M]` start of the regenerated audio tokens.
+        noise_video: `[1, N, C]` start of the regenerated video tokens, or `[B, N, C]` of each of B
+            candidates.
+        noise_audio: `[1, L, Ca*M]` start of the regenerated audio tokens, or `[B, L, Ca*M]`.
         latent_shape: latent frames, rows, columns; N is their product.
         fps: frames per second.
         num_frames: pixel frames.
@@ -49,6 +51,7 @@ class Conditioning:
         prompt: the edit prompt.
         duration: seconds.
         seed: of the noise.
+        silence: `[1, Ca, L, M]` audio latent of a silent track as long as the clip, if known.
     """
 
     video_latent: Tensor
@@ -69,11 +72,19 @@ class Conditioning:
     prompt: str = ""
     duration: float = 0.0
     seed: int = 0
+    silence: Tensor | None = None
 
     def with_noise(self, seed: int) -> "Conditioning":
         """The same conditioning under other noise."""
         video, audio = draw_noise(self.noise_video, self.noise_audio, seed)
         return replace(self, noise_video=video, noise_audio=audio, seed=seed)
+
+    def with_noises(self, seeds: Sequence[int]) -> "Conditioning":
+        """The same conditioning for one candidate under the noise of each seed."""
+        one = (self.noise_video[:1], self.noise_audio[:1])
+        drawn = zip(*(draw_noise(*one, seed) for seed in seeds), strict=True)
+        video, audio = (torch.cat(rows) for rows in drawn)
+        return replace(self, noise_video=video, noise_audio=audio)
 
     def with_audio(self, alpha_0: Tensor) -> "Conditioning":
         """The same conditioning with `alpha_0` `[1, Ca, L, M]` as frozen source audio."""

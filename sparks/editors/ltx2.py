@@ -188,6 +188,7 @@ class LTX2Editor:
             prompt=prompt,
             duration=num_frames / fps,
             seed=seed,
+            silence=self._encode_audio(_muted(clip, self.audio_vae.config.in_channels)),
         )
 
     def start(self, conditioning: Conditioning) -> Controls:
@@ -373,6 +374,12 @@ class LTX2Editor:
         tokens = (tokens - self.audio_vae.latents_mean) / self.audio_vae.latents_std
         tokens = F.pad(tokens, (0, 0, 0, length - tokens.shape[1]))  # negative padding cuts
         return unpack_audio(tokens, config.latent_channels)
+
+
+def _muted(clip: "Clip", channels: int) -> "Clip":
+    """The clip with a track of nothing."""
+    samples = round(clip.frames.shape[0] / float(clip.fps) * SAMPLE_RATE)
+    return replace(clip, waveform=torch.zeros(channels, samples), sample_rate=SAMPLE_RATE)
 
 
 def _fit_waveform(clip: "Clip", samples: int, channels: int) -> Tensor:

@@ -115,7 +115,11 @@ def _build_problem(
 ) -> EditProblem:
     start = editor.start(conditioning)
     space = construct(
-        "space", registry.spaces.get(config.space.name), config.space.options, start=start
+        "space",
+        registry.spaces.get(config.space.name),
+        config.space.options,
+        start=start,
+        silence=conditioning.silence,
     )
     return EditProblem(
         editor,

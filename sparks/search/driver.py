@@ -49,6 +49,7 @@ class AskTell(ABC):
     """
 
     needs_gradient = False
+    noise: int | Sequence[int] | None = None  # seeds of what is asked next; None is the search's
 
     def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
         """Evaluate the start, then ask and tell until the driver ends it."""
@@ -59,7 +60,7 @@ class AskTell(ABC):
         """Tell and ask from candidates `z [B, k]` on."""
         while True:
             progress = problem.meter.progress
-            evaluations = problem.evaluate(z, gradient=self.needs_gradient)
+            evaluations = problem.evaluate(z, gradient=self.needs_gradient, seed=self.noise)
             if self.needs_gradient:
                 evaluations = [evaluation for evaluation in evaluations if evaluation.finite]
             if evaluations:

@@ -55,7 +55,7 @@ class Past:
     def __init__(self, rows: Sequence[Row], gradients: Mapping[int, Tensor] | None = None) -> None:
         self.rows, self.gradients = rows, dict(gradients or {})
 
-    def recall(self, index: int, z: Tensor, seed: int) -> list[Evaluation]:
+    def recall(self, index: int, z: Tensor, seeds: Sequence[int]) -> list[Evaluation]:
         """What is known of candidates `z [B, k]` at positions `index` and on: B or fewer.
 
         Raises:
@@ -64,7 +64,7 @@ class Past:
         rows = self.rows[index : index + len(z)]
         pairs = zip(rows, z, strict=False)
         recalled = [to_evaluation(row, one, self.gradients.get(row["index"])) for row, one in pairs]
-        for row, evaluation in zip(rows, recalled, strict=True):
+        for row, evaluation, seed in zip(rows, recalled, seeds, strict=False):
             if row["z_sha256"] != evaluation.z_sha256 or row["seed"] != seed:
                 raise SparksError(
                     f"row {row['index'] + 1} of history.jsonl (index {row['index']}) holds another "

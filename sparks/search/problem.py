@@ -96,7 +96,7 @@ Guard = Callable[[], None]  # called before anything is rendered for a batch; ma
 class Memory(Protocol):
     """Evaluations of an earlier process; see `sparks.search.history.Past`."""
 
-    def recall(self, index: int, z: Tensor, seed: int) -> list[Evaluation]:
+    def recall(self, index: int, z: Tensor, seeds: Sequence[int]) -> list[Evaluation]:
         """What is known of candidates `z [B, k]` at positions `index` and on: B or fewer."""
 
 
@@ -143,7 +143,7 @@ class EditProblem:
         self._evaluations = 0
         self._past: Memory | None = None
         self._together: int | None = None  # candidates that memory allows at once
-        self._references: dict[int, Tensor] = {}
+        self._base: Tensor | None = None
 
     @property
     def dim(self) -> int:
@@ -158,7 +158,10 @@ class EditProblem:
     @property
     def baseline(self) -> Tensor:
         """Prompt-only render `[T, 3, H, W]` under the search's noise, made once, uncharged."""
-        return self._reference(self.conditioning)
+        if self._base is None:
+            untuned = self.editor.start(self.conditioning)
+            self._base = self._render_apart(self.conditioning, untuned, self.guidance)
+        return self._base
 
     def affordable(self) -> int | None:
         """How many more candidates the counts allow; None if only time or nothing limits."""
@@ -182,7 +185,7 @@ class EditProblem:
         *,
         gradient: bool = False,
         frames: bool = False,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
     ) -> list[Evaluation]:
         """Render, judge and score candidates together, or recall what a resumed run knows of them.
 
@@ -192,7 +195,7 @@ class EditProblem:
             z: `[B, k]`, or `[k]` for one.
             gradient: also give the gradient of each total with respect to its z.
             frames: also give the rendered frames.
-            seed: other noise than the search's.
+            seed: other noise than the search's, for all of them or for each.
 
         Raises:
             BudgetExhausted: the batch would exceed a limit; nothing was spent.
@@ -206,11 +209,11 @@ class EditProblem:
                 f"critic {type(self.critic).__name__} has no gradient; "
                 "choose a solver that needs none, or another critic"
             )
-        conditioning = self._under(seed)
-        known = self._recall(candidates, conditioning.seed)
+        seeds = self._seeds(seed, len(candidates))
+        known = self._recall(candidates, seeds)
         if len(known) == len(candidates) and not (gradient and any(map(_no_gradient, known))):
             return self._publish(known, frames)
-        scored = self._spend(candidates, conditioning, gradient)
+        scored = self._spend(candidates, seeds, gradient)
         # A batch recorded in part is rendered whole: a smaller one would be rounded differently.
         known = [
             replace(old, gradient=new.gradient, frames=new.frames)
@@ -229,11 +232,21 @@ class EditProblem:
 
         `seed` is of other noise than the search's.
         """
-        return self._render_apart(self._under(seed), controls, guidance)
+        return self._render_apart(self._under(self._seeds(seed, 1)), controls, guidance)
 
-    def _under(self, seed: int | None) -> Conditioning:
+    def _seeds(self, seed: int | Sequence[int] | None, count: int) -> list[int]:
+        """Of the noise of `count` candidates."""
+        given = self.conditioning.seed if seed is None else seed
+        seeds = [given] * count if isinstance(given, int) else list(given)
+        if len(seeds) != count:
+            raise SparksError(f"{len(seeds)} seeds for {count} candidates; give one for each")
+        return seeds
+
+    def _under(self, seeds: Sequence[int]) -> Conditioning:
         own = self.conditioning
-        return own if seed in (None, own.seed) else own.with_noise(seed)
+        if set(seeds) == {own.seed}:
+            return own
+        return own.with_noise(seeds[0]) if len(set(seeds)) == 1 else own.with_noises(seeds)
 
     def _candidates(self, z: Tensor | np.ndarray) -> Tensor:
         candidates = torch.as_tensor(z).detach().to(self.device, torch.float32)
@@ -244,12 +257,12 @@ class EditProblem:
             )
         return candidates
 
-    def _recall(self, z: Tensor, seed: int) -> list[Evaluation]:
+    def _recall(self, z: Tensor, seeds: Sequence[int]) -> list[Evaluation]:
         if self._past is None:
             return []
         # A batch that was refused must be refused again, not compared.
         self.meter.check(**self._price(len(z)))
-        return self._past.recall(self._evaluations, z, seed)
+        return self._past.recall(self._evaluations, z, seeds)
 
     def _price(self, batch: int) -> dict[str, int]:
         return {"qwen_calls": batch * self._calls, "renders": batch}
@@ -259,18 +272,18 @@ class EditProblem:
         """Critic calls per render: windows, times what the critic asks about each."""
         return self.watch.windows * getattr(self.critic, "calls", 1)
 
-    def _spend(self, z: Tensor, conditioning: Conditioning, gradient: bool) -> list[Evaluation]:
+    def _spend(self, z: Tensor, seeds: list[int], gradient: bool) -> list[Evaluation]:
         """Render, judge and score on the meter."""
         self.meter.check(**self._price(len(z)))
         for guard in self.guards:
             guard()
         if self.objective.needs_reference:
             with self.meter.paused():
-                self._reference(conditioning)
+                _ = self.baseline
         progress = self.meter.progress
         self.meter.admit(**self._price(len(z)))
         before = (self.editor.forwards, self.editor.backwards)
-        scored = self._score_in_parts(z, conditioning, progress, gradient)
+        scored = self._score_in_parts(z, seeds, progress, gradient)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.meter.finish(
@@ -279,13 +292,16 @@ class EditProblem:
         return scored
 
     def _score_in_parts(
-        self, z: Tensor, conditioning: Conditioning, progress: float, gradient: bool
+        self, z: Tensor, seeds: list[int], progress: float, gradient: bool
     ) -> list[Evaluation]:
         """All together; when memory is too small for that, in halves from then on."""
         while True:
-            parts = z.split(self._together or len(z))
+            size = self._together or len(z)
+            parts = z.split(size)
+            noises = (seeds[first : first + size] for first in range(0, len(z), size))
+            pairs = zip(parts, noises, strict=True)
             try:
-                scored = (self._score(part, conditioning, progress, gradient) for part in parts)
+                scored = (self._score(part, own, progress, gradient) for part, own in pairs)
                 return [evaluation for part in scored for evaluation in part]
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -298,13 +314,14 @@ class EditProblem:
             log.warning("out of memory: from here on %d candidates at a time", self._together)
 
     def _score(
-        self, z: Tensor, conditioning: Conditioning, progress: float, gradient: bool
+        self, z: Tensor, seeds: Sequence[int], progress: float, gradient: bool
     ) -> list[Evaluation]:
         """Forward and, if asked for, one backward through the renderer.
 
         What the loss says about the frames is gathered on a detached copy of them first, window
         by window and term by term, so that the renderer is gone through once.
         """
+        conditioning = self._under(seeds)
         with torch.set_grad_enabled(gradient):
             leaf = z.clone().requires_grad_(gradient)
             controls = self.space.decode(leaf)
@@ -316,7 +333,7 @@ class EditProblem:
                 gradient=gradient,
             )
             seen = rendered.detach().requires_grad_(gradient)
-            terms, p_yes = self._judge(seen, conditioning)
+            terms, p_yes = self._judge(seen)
             latent = self.objective.latent(controls, progress)
             if gradient:
                 _backward(rendered, seen, latent)
@@ -328,14 +345,14 @@ class EditProblem:
                 z=z[row],
                 losses=Losses({name: _number(value[row]) for name, value in terms.items()}),
                 p_yes=_number(p_yes[row]),
-                seed=conditioning.seed,
+                seed=seeds[row],
                 gradient=grads[row] if gradient else None,
                 frames=seen.detach()[row],
             )
             for row in range(len(z))
         ]
 
-    def _judge(self, seen: Tensor, conditioning: Conditioning) -> tuple[dict[str, Tensor], Tensor]:
+    def _judge(self, seen: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Frame terms `[B]` and P(yes) `[B]`; gradients pile up on `seen`."""
         # A window depends on the search's seed and position only, so that a replay repeats it.
         rng = np.random.default_rng([self.seed, self._evaluations])
@@ -349,7 +366,7 @@ class EditProblem:
             p_yes += log_odds.detach().sigmoid() / len(chosen)
         terms = {"vlm": vlm}
         if self.objective.needs_reference:
-            for name, term in self.objective.preserve(seen, self._reference(conditioning)):
+            for name, term in self.objective.preserve(seen, self.baseline):
                 _pile_up(term)
                 terms[name] = term.detach()
         return terms, p_yes
@@ -359,16 +376,6 @@ class EditProblem:
         return windows(
             count, watch.num_frames, watch.sampling, watch.windows, rng, start=watch.start
         )
-
-    def _reference(self, conditioning: Conditioning) -> Tensor:
-        if conditioning.seed not in self._references:
-            untuned = self.editor.start(conditioning)
-            own = self.conditioning.seed  # a clip is large: of other noise only the last is kept
-            self._references = {k: v for k, v in self._references.items() if k == own}
-            self._references[conditioning.seed] = self._render_apart(
-                conditioning, untuned, self.guidance
-            )
-        return self._references[conditioning.seed]
 
     def _render_apart(
         self, conditioning: Conditioning, controls: Controls, guidance: Guidance

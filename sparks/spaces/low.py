@@ -29,20 +29,37 @@ class TemporalSpace(OffsetSpace):
         rank: directions over features, and over tokens.
         scale: standard deviations that a coordinate of 1 stands for.
         seed: of the directions.
+        fade: one more coordinate for alpha, which at 1 fades the whole sound out, and a landmark
+            there: a sound that says nothing leaves the video to the prompt.
+        silence: alpha of a silent track `[1, ...]`, from the editor.
         start, mode, audio_init, audio_init_seed: see `sparks.spaces.base.OffsetSpace`.
 
     Raises:
-        SparksError: more directions than a control has, or a number out of range.
+        SparksError: more directions than a control has, a number out of range, or nothing to fade
+            to.
     """
 
     frequencies: int = 4
     rank: int = 4
     scale: float = 0.5
     seed: int = 0
+    fade: bool = False
+    silence: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_positive(frequencies=self.frequencies, rank=self.rank, scale=self.scale)
+        if self.fade and self.silence is None:
+            raise SparksError("space fade is on, and the editor tells no silence; leave fade out")
         super().__post_init__()
+
+    @property
+    def landmarks(self) -> Tensor:
+        """Silence, where it has a coordinate and the sound is free: `[0 or 1, k]`."""
+        alpha = self._bases.get("alpha")
+        marks = torch.zeros(int(isinstance(alpha, _Fading)), self.dim)
+        if len(marks) and alpha is not None:
+            marks[0, alpha.dim - 1] = 1
+        return marks.to(self.start.alpha.device)
 
     def basis(self, name: str, control: Tensor) -> Basis:
         """Fixed factors on both sides of a small free matrix."""
@@ -54,7 +71,10 @@ class TemporalSpace(OffsetSpace):
         else:
             left = _directions(rows, self.rank, generator)
         right = _directions(columns, self.rank, generator)
-        return _Sandwich(control, left, right, self.scale * _deviation(name, control))
+        smooth = _Sandwich(control, left, right, self.scale * _deviation(name, control))
+        if name != "alpha" or self.silence is None or not self.fade:
+            return smooth
+        return _Fading(smooth, self.silence.float() - self.start.alpha)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -151,6 +171,25 @@ class _Sandwich:
     def fit(self, offset: Tensor) -> Tensor:
         inner = self.left.T @ _to_matrix(offset) @ self.right
         return inner.flatten(1) / (self.unit * len(self.left) * len(self.right))
+
+
+class _Fading:
+    """Another basis, and a last coordinate along one direction `[1, ...]`."""
+
+    def __init__(self, inner: _Sandwich, toward: Tensor) -> None:
+        self.inner, self.toward, self.dim = inner, toward, inner.dim + 1
+        # What of the direction the other coordinates cannot do tells how much of it there is.
+        self.own = toward - inner.offset(inner.fit(toward))
+        self.weight = self.own.square().sum().clamp_min(1e-12)
+
+    def offset(self, z: Tensor) -> Tensor:
+        last = z[:, -1].view(-1, *[1] * (self.toward.ndim - 1))
+        return self.inner.offset(z[:, :-1]) + last * self.toward
+
+    def fit(self, offset: Tensor) -> Tensor:
+        last = (offset * self.own).flatten(1).sum(1) / self.weight
+        rest = offset - last.view(-1, *[1] * (offset.ndim - 1)) * self.toward
+        return torch.cat([self.inner.fit(rest), last[:, None]], dim=1)
 
 
 class _Factors:

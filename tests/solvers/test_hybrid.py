@@ -9,7 +9,9 @@ from sparks.search.driver import solve
 from sparks.search.problem import EditProblem, Evaluation
 from sparks.solvers.hybrid import Hybrid
 from sparks.solvers.ngd import normalised
+from sparks.spaces.low import TemporalSpace
 from tests.solvers.quadratic import left, quadratic
+from tests.toy import problem
 
 
 def watched(budget: str, solver: Hybrid, dim: int | None = 16) -> list[list[Evaluation]]:
@@ -33,15 +35,50 @@ def test_it_looks_down_the_gradient_and_around_once() -> None:
 
 @pytest.mark.parametrize(("reach", "wins"), [(0.5, True), (100.0, False)])
 def test_adam_goes_on_from_the_best_that_was_seen(reach: float, wins: bool) -> None:
-    start, batch, after = watched(
-        "qwen_calls=5", Hybrid(line=1, population=2, reach=reach, sigma=50, lr=0.01)
-    )[:3]
+    start, batch, again, after = watched(
+        "qwen_calls=6", Hybrid(line=1, population=2, reach=reach, sigma=50, lr=0.01)
+    )[:4]
     best = min(start + batch, key=lambda each: each.total)
     assert (best is batch[0]) == wins
+    assert all(each.gradient is None for each in batch)  # looking around needs none
+    assert torch.equal(again[0].z, best.z)
     step = after[0].z - best.z
-    assert best.gradient is not None
+    assert again[0].gradient is not None
     assert step.abs().max() < 0.011
-    assert (step * best.gradient).sum() < 0
+    assert (step * again[0].gradient).sum() < 0
+
+
+def test_noise_is_searched_too_and_adam_keeps_the_best_of_it() -> None:
+    task = problem("qwen_calls=12")
+    batches: list[list[Evaluation]] = []
+    task.observers.append(lambda batch: batches.append(list(batch)))
+    outcome = solve(task, Hybrid(population=6, sigma=0.01, lr=1e-4, vary_noise=True))
+    start, batch, *after = batches
+    assert start[0].seed == task.conditioning.seed
+    assert len({each.seed for each in batch}) == 6
+    best = min(start + batch, key=lambda each: each.total)
+    assert {each.seed for (each,) in after} == {best.seed} == {outcome.best.seed}
+    alone = task.editor.render(
+        task.conditioning.with_noise(best.seed),
+        task.space.decode(best.z[None]),
+        sampling=task.sampling,
+    )
+    p_yes = task.critic.log_odds(alone, task.prompt).sigmoid()
+    assert float(p_yes) == pytest.approx(best.p_yes, abs=1e-2)
+
+
+def test_moves_start_from_the_landmarks_too() -> None:
+    task = problem()
+    start = task.editor.start(task.conditioning)
+    silence = torch.full_like(start.alpha, -1)
+    task.space = TemporalSpace(start, frequencies=2, rank=2, fade=True, silence=silence)
+    solver = Hybrid(population=6, sigma=0.5, nearest=0)
+    solver.setup(task, np.random.default_rng(0))
+    mark = task.space.landmarks[0]
+    away = torch.stack([solver.moves[::2], solver.moves[1::2] - mark]).square().mean(2)
+    assert not away[:, 0].any()  # nothing but the place itself
+    assert (away[:, 1] > 0).all()
+    assert torch.allclose(task.space.decode(mark[None]).alpha, silence, atol=1e-6)
 
 
 def test_the_batch_fits_what_is_left() -> None:

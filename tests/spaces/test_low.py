@@ -10,6 +10,8 @@ from sparks.editors.controls import Controls
 from sparks.errors import SparksError
 from sparks.registry import spaces
 from sparks.spaces.base import OffsetSpace, Space
+from sparks.spaces.low import TemporalSpace
+from sparks.testing import check_space
 
 NAMES = ("temporal", "lowrank", "random")
 LINEAR = ("temporal", "random")
@@ -201,3 +203,18 @@ def test_full_size_costs_little_more_than_the_controls(name: str, options: dict[
 def test_impossible_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SparksError, match=message):
         space(name, **options)
+
+
+def test_a_sound_can_be_faded_out_by_one_coordinate() -> None:
+    start = untuned()
+    silence = controls(seed=2).alpha
+    options: dict[str, Any] = {"frequencies": 2, "rank": 2}
+    fading = TemporalSpace(start, fade=True, silence=silence, **options)
+    plain = TemporalSpace(start, **options)
+    assert fading.dim == plain.dim + 1
+    check_space(fading, start)
+    assert torch.allclose(fading.decode(fading.landmarks).alpha, silence, atol=1e-5)
+    text = TemporalSpace(start, fade=True, silence=silence, mode="text", **options)
+    assert len(plain.landmarks) == len(text.landmarks) == 0
+    with pytest.raises(SparksError, match="the editor tells no silence"):
+        TemporalSpace(start, fade=True, **options)

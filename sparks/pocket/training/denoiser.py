@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 GRID = (7, 4, 4)  # latent frames, rows, columns
 OBJECT_WEIGHT = 5.0  # of a cell that an object is in; what is there is what is hard to tell
 STILL = 0.25  # share of clips in which nothing happens
+HARD = ("spin", "wave", "fall", "jump_spin")  # drawn twice as often: what blurs on the way
 FEEBLE = 0.35  # share of clips in which only a part of the motion happens
 AGREE, GENERIC, SILENT = 0.38, 0.15, 0.17  # the rest contradict
 FOLLOW_SOUND = 0.7  # of the contradicting clips
@@ -357,7 +358,7 @@ def _masked_error(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 def _scenes(count: int, salt: int) -> tuple[world.Scenes, world.Scenes]:
     """Clips, STILL of them idle, and the same clips doing something else."""
     rng = torch.Generator().manual_seed(salt + 1)
-    scenes = world.draw(count, salt, MOVING)
+    scenes = world.draw(count, salt, MOVING + HARD)
     still = torch.rand(count, generator=rng) < STILL
     idle = ACTIONS.index("stay")
     step = 1 + torch.randint(len(ACTIONS) - 1, (count,), generator=rng)

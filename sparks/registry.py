@@ -39,6 +39,13 @@ class Registry:
 
         Raises:
             SparksError: the name is taken by something else.
+
+        Examples:
+            >>> critics = Registry("critics")
+            >>> @critics.register("never")
+            ... class Never: ...
+            >>> critics.get("never") is Never
+            True
         """
 
         def add(factory: F) -> F:

@@ -42,6 +42,11 @@ class Sampling:
             still counts as a forward. 1 is exact.
         stop_early: steps left out at the end, where the clean video that the last step run
             predicts is judged; one step is always run. 0 is exact.
+
+    Examples:
+        >>> sampling = Sampling(schedule="distilled", stop_early=6)
+        >>> sampling.sigmas
+        (1.0, 0.99375, 0.0)
     """
 
     num_inference_steps: int = 30

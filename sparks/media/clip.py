@@ -34,6 +34,13 @@ class Clip:
         fps: frames per second, exact.
         waveform: `[C, N]` float32 in [-1, 1] with C 1 or 2, or None for a silent clip.
         sample_rate: samples per second of `waveform`.
+
+    Examples:
+        >>> clip = Clip(torch.zeros(25, 3, 96, 96), fps=Fraction(25, 2))
+        >>> clip.duration
+        2.0
+        >>> clip.cut(5).duration
+        0.4
     """
 
     frames: Tensor
@@ -173,6 +180,11 @@ def write_clip(path: str | Path, clip: Clip, *, comment: str | None = None) -> N
 
     The file appears complete or not at all. An odd last row or column is dropped, as yuv420p
     stores colour for pairs of pixels.
+
+    Examples:
+        >>> write_clip("black.mp4", Clip(torch.zeros(5, 3, 96, 96), fps=Fraction(25)))
+        >>> read_clip("black.mp4").frames.shape
+        torch.Size([5, 3, 96, 96])
     """
     options = {"movflags": "+faststart"}
     with replacing(path) as temporary, av.open(str(temporary), "w", options=options) as container:

@@ -38,6 +38,10 @@ class Budget:
 
         Raises:
             SparksError: an unknown counter, one given twice, or a limit that is no positive number.
+
+        Examples:
+            >>> Budget.parse("qwen_calls=30,wall_clock=10m")
+            Budget(qwen_calls=30, renders=None, wall_clock=600.0)
         """
         limits: dict[str, float] = {}
         for part in text.split(","):
@@ -88,6 +92,14 @@ class Meter:
 
     Seconds run from the first evaluation to the end of the last one, solver included; whatever
     happens inside `paused` does not count.
+
+    Examples:
+        >>> meter = Meter(Budget(qwen_calls=30, renders=10))
+        >>> meter.admit(qwen_calls=9, renders=3)
+        >>> meter.progress
+        0.3
+        >>> meter.affordable(calls_per_render=3)
+        7
     """
 
     budget: Budget = Budget()

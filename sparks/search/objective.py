@@ -28,7 +28,12 @@ LatentSchedule = Literal["constant", "linear", "cosine_increase"]
 
 @dataclass(frozen=True)
 class Losses:
-    """Weighted loss terms of one evaluation by name, and their sum."""
+    """Weighted loss terms of one evaluation by name, and their sum.
+
+    Examples:
+        >>> Losses({"vlm": 0.5, "lpips": 0.25}).total
+        0.75
+    """
 
     terms: Mapping[str, float]
 
@@ -44,6 +49,10 @@ class Weights:
 
     Raises:
         SparksError: a negative weight, or none that is a number.
+
+    Examples:
+        >>> Weights(lpips=0, temporal=0)
+        Weights(vlm=1.0, latent_alpha=0.01, latent_v=0.001, lpips=0, temporal=0)
     """
 
     vlm: float = 1.0

@@ -7,7 +7,6 @@ from torch import Tensor
 from sparks.errors import SparksError
 from sparks.search.driver import AskTell
 from sparks.search.problem import EditProblem, Evaluation
-from sparks.solvers import LOW_DIMENSIONAL
 
 
 class HillClimb(AskTell):
@@ -17,7 +16,7 @@ class HillClimb(AskTell):
         sigma: standard deviation of each coordinate of a step, in the space's unit.
     """
 
-    default_space = LOW_DIMENSIONAL
+    default_space = {"name": "temporal"}  # noqa: RUF012
 
     def __init__(self, *, sigma: float = 0.3) -> None:
         if sigma <= 0:

@@ -1,0 +1,105 @@
+"""The documentation keeps its word: examples run, links lead somewhere, settings are all there."""
+
+import doctest
+import re
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from sparks.settings.schema import Config
+from tests.test_order import GROUND, ORDER, PACKAGE
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+FRONT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text(name), flags=re.DOTALL | re.MULTILINE)
+
+
+def test_examples_in_the_docstrings_of_the_reference_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for page in sorted((DOCS / "reference").glob("*.md")):
+        for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+            described: Any = resolve_name(name)
+            names = vars(sys.modules[described.__module__])
+            for example in doctest.DocTestFinder().find(described, name, globs=dict(names)):
+                runner.run(example)
+    failed, tried = runner.summarize()
+    assert failed == 0
+    assert tried > 15
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    plain = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", FRONT)
+def test_links_of_the_pages_at_the_root_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", text(name)):
+        path, _, fragment = link.partition("#")
+        assert (ROOT / path).exists(), link
+        if fragment:
+            headings = re.findall(r"^#+ (.*)$", text(path or name), flags=re.MULTILINE)
+            assert fragment in map(anchor, headings), link
+
+
+def test_the_readme_is_short_lines_and_shows_python_at_once() -> None:
+    lines = text("README.md").splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines.index("```python") < 50
+
+
+def keys(model: type[BaseModel], before: str = "") -> list[str]:
+    """All settings that are not a section's own."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        section = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += keys(inner, f"{before}{name}.") if section else [before + name]
+    return found
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    page = text("docs/reference/settings.md")
+    missing = [key for key in keys(Config) if not re.search(rf"`{re.escape(key)}[`.]", page)]
+    patterns = {"guidance.tuning": "guidance.*", "guidance.final": "guidance.*"}
+    missing = [key for key in missing if f"`{patterns.get(key, key)}" not in page]
+    assert not missing
+
+
+def test_the_settings_file_of_the_reference_can_be_used() -> None:
+    (block,) = blocks("docs/reference/settings.md", "yaml")
+    assert Config.resolve(yaml.safe_load(block)).solver.name == "hybrid"
+
+
+def test_the_table_of_rooms_is_the_order_that_holds() -> None:
+    rooms = text("docs/architecture.md").split("## The rooms")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `?(\w+)`? \|", rooms, flags=re.MULTILINE)[1:]
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
+    assert listed == [room for room in ORDER if room in there or room == "ground"]
+    for module in GROUND:
+        assert f"`{module}`" in rooms
+
+
+def test_pre_commit_runs_what_ci_checks() -> None:
+    (local,) = yaml.safe_load(text(".pre-commit-config.yaml"))["repos"]
+    ci = text(".ci/run")
+    assert len(local["hooks"]) == 4
+    for hook in local["hooks"]:
+        assert hook["entry"] in ci

@@ -54,9 +54,18 @@ def opened_itself(path: str, flags: int) -> int:
     Raises:
         OSError: `path` is a symbolic link.
     """
-    if os.path.islink(path):
-        raise OSError(errno.ELOOP, "it is a link to another file", path)
+    refuse_link(path)
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def refuse_link(path: Path | str) -> None:
+    """Raise if `path` leads elsewhere.
+
+    Raises:
+        OSError: it is a symbolic link.
+    """
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link to another file", str(path))
 
 
 def write_text(path: Path | str, text: str) -> None:

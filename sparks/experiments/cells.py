@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,8 @@ from pydantic import TypeAdapter
 
 from sparks.errors import SparksError
 from sparks.experiments.tasks import Name, Task
-from sparks.files import opened_itself, replacing, write_text
+from sparks.files import replacing, write_text
+from sparks.locks import LOCKS, locked
 from sparks.runs.cache import Kept
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
@@ -155,33 +156,19 @@ def load_plan(folder: Path) -> Plan:
 def claim(folder: Path) -> Iterator[bool]:
     """Inside, no other process that asks gets this folder; False if one has it already.
 
-    The lock is the system's own: it goes with the process, however that ends.
-
     Raises:
         SparksError: it holds other things, or cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = {path.name for path in folder.iterdir()}
-        if found - {".lock"} and "plan.json" not in found:
-            raise SparksError(f"output {folder} holds no experiment; choose a new folder")
-        file = open(folder / ".lock", "a", opener=opened_itself)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise SparksError(f"cannot write {folder}: {error.strerror}; choose another") from error
-    with file:
-        yield _locked(file.fileno())
-
-
-def _locked(file: int) -> bool:
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):  # some systems and network drives have no locks
-        return True
-    return True
+    with ExitStack() as opening:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            names = {path.name for path in folder.iterdir()}.difference(LOCKS)
+            if names and "plan.json" not in names:
+                raise SparksError(f"output {folder} holds no experiment; choose a new folder")
+            ours = opening.enter_context(locked(folder))
+        except OSError as error:
+            raise SparksError(f"cannot write {folder}: {error.strerror}; choose another") from error
+        yield ours
 
 
 def finished(folder: Path, plan: Plan) -> list[dict[str, Any]]:
@@ -237,6 +224,7 @@ def run_cell(folder: Path, tasks: Sequence[Task], cell: Cell) -> Cell:
     home = folder / cell.name
     if not home.resolve().is_relative_to(folder.resolve()):
         raise SparksError(f"{home} leads out of {folder} by a link; remove the link")
+    (home / "error.txt").unlink(missing_ok=True)  # of the last try; a run begins in an empty folder
     try:
         task = next(task for task in tasks if task.name == cell.task)
         settings = merge(cell.settings, task.settings(source(folder, task)))
@@ -248,7 +236,6 @@ def run_cell(folder: Path, tasks: Sequence[Task], cell: Cell) -> Cell:
     keys = {"setting": cell.setting, "match": cell.match, "task": cell.task}
     row = keys | {"seed": cell.settings["seed"], "prompt": task.prompt, "folder": cell.name} | row
     write_text(cell.row(folder), json.dumps(row, indent=1) + "\n")
-    (home / "error.txt").unlink(missing_ok=True)
     return cell
 
 

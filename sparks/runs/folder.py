@@ -26,6 +26,7 @@ from typing import Any
 from sparks.editors.controls import Controls, save_controls
 from sparks.errors import SparksError
 from sparks.files import replacing, write_text
+from sparks.locks import LOCKS
 from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
 from sparks.search.history import Row
 from sparks.search.journal import Journal
@@ -44,7 +45,7 @@ _WRITTEN = {
         "state.previous.safetensors",
     ),
     *("best.safetensors", "baseline.mp4", "edited.mp4", "side_by_side.mp4", "contact_sheet.png"),
-    *("curve.png", "result.json", "index.html"),
+    *("curve.png", "result.json", "index.html", *LOCKS),
 }
 # A file of a run while it is being written, as `sparks.files.replacing` names it.
 _UNFINISHED = re.compile(
@@ -149,6 +150,8 @@ class Run:
                 f"no run at {self.folder} to go on with; name a folder with the config.yaml and "
                 "run.json of a run, or start one without --resume"
             )
+        if self.result is not None:
+            return  # it can be told of wherever it lies, on a disk that nothing can be written to
         self.journal = Journal(self.folder)
         for path in self.folder.iterdir():  # being written when the process ended
             if _UNFINISHED.fullmatch(path.name):
@@ -281,7 +284,8 @@ def _half_begun(path: Path) -> bool:
     if path.name == "history.jsonl":
         return path.is_file() and not path.is_symlink() and path.stat().st_size == 0
     begun = (path.parent / "config.yaml").exists()
-    return not begun and (path.name == "run.json" or bool(_UNFINISHED.fullmatch(path.name)))
+    early = path.name in ("run.json", *LOCKS) or bool(_UNFINISHED.fullmatch(path.name))
+    return early and not begun
 
 
 def _slug(name: str) -> str:

@@ -11,9 +11,11 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from sparks.errors import SparksError
 from sparks.files import opened_itself
+from sparks.locks import locked
 from sparks.search.checkpoints import Checkpoint, load_checkpoint, previous, save_checkpoint
 from sparks.search.history import Row, read_rows
 
@@ -23,7 +25,7 @@ log = logging.getLogger("sparks")
 class Journal:
     """The memory of one search; no other process can open it before it is closed.
 
-    The lock is the system's own on `history.jsonl`: it goes with the process, however that ends.
+    The lock goes with the process, however that ends; see `sparks.locks`.
 
     Attributes:
         rows: recorded so far.
@@ -39,22 +41,11 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path, self.state = folder / "history.jsonl", folder / "state.safetensors"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(  # noqa: SIM115 - closed by `close`
-                self.path, "ab", buffering=0, opener=opened_itself
-            )
-        except OSError as error:
-            raise SparksError(
-                f"cannot write {self.path}: {error.strerror}; choose another output folder"
-            ) from error
-        try:
-            self._lock()
+        with contextlib.ExitStack() as opening:
+            self._file = self._open(opening)
             self.rows = self._read()
             self.checkpoint = self._restore()
-        except BaseException:
-            self.close()
-            raise
+            self._opened = opening.pop_all()
 
     def record(self, rows: Sequence[Row], checkpoint: Checkpoint | None = None) -> None:
         """Add the rows of one batch and, for a solver with a state, the search after it.
@@ -78,21 +69,23 @@ class Journal:
 
     def close(self) -> None:
         """Let other processes at it."""
-        self._file.close()
+        self._opened.close()
 
-    def _lock(self) -> None:
+    def _open(self, opening: contextlib.ExitStack) -> IO[bytes]:
+        """The history, to be appended to, once no other process is at it."""
         try:
-            import fcntl
-        except ImportError:  # not a Unix: nothing keeps two processes apart
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if opening.enter_context(locked(self.folder)):
+                return opening.enter_context(
+                    open(self.path, "ab", buffering=0, opener=opened_itself)
+                )
+        except OSError as error:
             raise SparksError(
-                f"run {self.folder} is in use by another process; wait for it, or stop it first"
-            ) from None
-        except OSError as error:  # some network file systems have no locks
-            log.warning("%s cannot be locked (%s); start nothing else in it", self.folder, error)
+                f"cannot write {self.path}: {error.strerror}; choose another output folder"
+            ) from error
+        raise SparksError(
+            f"run {self.folder} is in use by another process; wait for it, or stop it first"
+        )
 
     def _read(self) -> list[Row]:
         rows, size = read_rows(self.path)

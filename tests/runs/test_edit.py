@@ -464,7 +464,7 @@ def test_what_cannot_go_on_is_refused_in_a_line(
     assert sparks(*options(run, video="changing.mp4"))[0] == 0
     (run / "result.json").unlink()
     assert "give --resume alone" in refused("--budget", "renders=9")
-    assert "give --resume alone" in refused("--output", "elsewhere")
+    assert "give --resume without --output" in refused("--output", "elsewhere")
     journal = Journal(run)
     assert "is in use by another process" in refused()
     journal.close()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparks.editors.conditioning import Conditioning
+from sparks.editors.conditioning import LTX2Conditioning
 from sparks.editors.controls import Controls
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
@@ -20,13 +20,13 @@ FRAMES, SIDE = 9, 4
 ALPHA, TEXT = (2, 5, 3), (4, 6)
 
 
-def conditioning(seed: int = 3) -> Conditioning:
+def conditioning(seed: int = 3) -> LTX2Conditioning:
     generator = torch.Generator().manual_seed(0)
 
     def randn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    plain = Conditioning(
+    plain = LTX2Conditioning(
         video_latent=randn(1, 12, 2),
         video_mask=torch.ones(1, 12, 1),
         alpha_0=randn(1, *ALPHA),
@@ -60,12 +60,12 @@ class ToyEditor:
         self.of_alpha = 0.03 + torch.randn(30, size, generator=generator) / 8
         self.of_text = 0.03 + torch.randn(24, size, generator=generator) / 8
 
-    def start(self, conditioning: Conditioning) -> Controls:
+    def start(self, conditioning: LTX2Conditioning) -> Controls:
         return Controls(conditioning.alpha_0.clone(), torch.zeros_like(conditioning.v_p))
 
     def render(
         self,
-        conditioning: Conditioning,
+        conditioning: LTX2Conditioning,
         controls: Controls,
         *,
         sampling: Sampling,

@@ -1,7 +1,9 @@
-"""What the editor caches once per clip and prompt, and the layouts of its latents."""
+"""What an editor caches once per clip and prompt, and the layouts of latents."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -29,75 +31,135 @@ def unpack_audio(tokens: Tensor, channels: int) -> Tensor:
     return tokens.unflatten(2, (channels, -1)).transpose(1, 2)
 
 
-@dataclass(frozen=True)
-class Conditioning:
-    """Everything a render needs besides the controls; latents are normalised.
+@dataclass(frozen=True, kw_only=True)
+class Conditioning(ABC):
+    """What a search asks of any editor's conditioning; each editor adds what its renders need.
 
     Attributes:
-        video_latent: `[1, N, C]` clean source video tokens.
-        video_mask: `[1, N, 1]`, 1 where regenerated, 0 where kept.
-        alpha_0: `[1, Ca, L, M]` audio latent of the source.
-        audio_mask: `[1, L, 1]`, all 0 when the audio is frozen.
-        v_p: `[1, T, Dv]` text context of the video; `v_n` that of the negative prompt.
-        a_p: `[1, T, Da]` text context of the audio; `a_n` that of the negative prompt.
-        noise_video: `[1, N, C]` start of the regenerated video tokens, or `[B, N, C]` of each of B
-            candidates.
-        noise_audio: `[1, L, Ca*M]` start of the regenerated audio tokens, or `[B, L, Ca*M]`.
-        latent_shape: latent frames, rows, columns; N is their product.
         fps: frames per second.
         num_frames: pixel frames.
         prefix_latents: leading latent frames kept.
         prefix_frames_kept: pixel frames those stand for.
         prompt: the edit prompt.
-        duration: seconds.
         seed: of the noise.
-        silence: `[1, Ca, L, M]` audio latent of a silent track as long as the clip, if known.
+        silence: `[1, C, T, M]` audio latent of a silent track as long as the clip, if known.
     """
 
-    video_latent: Tensor
-    video_mask: Tensor
-    alpha_0: Tensor
-    audio_mask: Tensor
-    v_p: Tensor
-    a_p: Tensor
-    v_n: Tensor
-    a_n: Tensor
-    noise_video: Tensor
-    noise_audio: Tensor
-    latent_shape: tuple[int, int, int]
     fps: float
     num_frames: int
     prefix_latents: int = 0
     prefix_frames_kept: int = 0
     prompt: str = ""
-    duration: float = 0.0
     seed: int = 0
     silence: Tensor | None = None
 
-    def with_noise(self, seed: int) -> "Conditioning":
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where candidates live."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.num_frames / self.fps
+
+    @abstractmethod
+    def with_noise(self, seed: int) -> Self:
         """The same conditioning under other noise."""
-        video, audio = draw_noise(self.noise_video, self.noise_audio, seed)
-        return replace(self, noise_video=video, noise_audio=audio, seed=seed)
 
-    def with_noises(self, seeds: Sequence[int]) -> "Conditioning":
+    @abstractmethod
+    def with_noises(self, seeds: Sequence[int]) -> Self:
         """The same conditioning for one candidate under the noise of each seed."""
-        one = (self.noise_video[:1], self.noise_audio[:1])
-        drawn = zip(*(draw_noise(*one, seed) for seed in seeds), strict=True)
-        video, audio = (torch.cat(rows) for rows in drawn)
-        return replace(self, noise_video=video, noise_audio=audio)
 
-    def with_audio(self, alpha_0: Tensor) -> "Conditioning":
+    @abstractmethod
+    def with_all_kept(self) -> Self:
+        """The same conditioning with nothing to regenerate: a render is the source, decoded."""
+
+    def with_audio(self, alpha_0: Tensor) -> Self:
+        """The same conditioning with `alpha_0 [1, C, T, M]` as frozen source audio.
+
+        Asked of editors that have audio only, for what they imagined for a silent clip.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no audio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoConditioning(Conditioning):
+    """Of a denoiser of video tokens under a text context; latents are normalised.
+
+    Attributes:
+        video_latent: `[1, N, C]` clean source video tokens.
+        video_mask: `[1, N, 1]`, 1 where regenerated, 0 where kept.
+        v_p: `[1, T, Dv]` text context of the video; `v_n` that of the negative prompt.
+        noise_video: `[1, N, C]` start of the regenerated video tokens, or `[B, N, C]` of each of B
+            candidates.
+        latent_shape: latent frames, rows, columns; N is their product.
+    """
+
+    video_latent: Tensor
+    video_mask: Tensor
+    v_p: Tensor
+    v_n: Tensor
+    noise_video: Tensor
+    latent_shape: tuple[int, int, int]
+
+    noises: ClassVar[tuple[str, ...]] = ("noise_video",)  # fields that a seed decides, in order
+
+    @property
+    def device(self) -> torch.device:
+        """Where candidates live."""
+        return self.v_p.device
+
+    def with_noise(self, seed: int) -> Self:
+        """The same conditioning under other noise."""
+        return replace(self, **self._drawn([seed]), seed=seed)
+
+    def with_noises(self, seeds: Sequence[int]) -> Self:
+        """The same conditioning for one candidate under the noise of each seed."""
+        return replace(self, **self._drawn(seeds))
+
+    def with_all_kept(self) -> Self:
+        """The same conditioning with nothing to regenerate: a render is the source, decoded."""
+        return replace(self, video_mask=torch.zeros_like(self.video_mask))
+
+    def _drawn(self, seeds: Sequence[int]) -> dict[str, Any]:
+        one = [getattr(self, name)[:1] for name in self.noises]
+        rows = zip(*(draw_noise(seed, *one) for seed in seeds), strict=True)
+        return {name: torch.cat(drawn) for name, drawn in zip(self.noises, rows, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LTX2Conditioning(VideoConditioning):
+    """Of LTX-2, which denoises the audio beside the video, or is guided by a frozen one.
+
+    Attributes:
+        alpha_0: `[1, Ca, L, M]` audio latent of the source.
+        audio_mask: `[1, L, 1]`, all 0 when the audio is frozen.
+        a_p: `[1, T, Da]` text context of the audio; `a_n` that of the negative prompt.
+        noise_audio: `[1, L, Ca*M]` start of the regenerated audio tokens, or `[B, L, Ca*M]`.
+    """
+
+    alpha_0: Tensor
+    audio_mask: Tensor
+    a_p: Tensor
+    a_n: Tensor
+    noise_audio: Tensor
+
+    noises = ("noise_video", "noise_audio")
+
+    def with_audio(self, alpha_0: Tensor) -> Self:
         """The same conditioning with `alpha_0` `[1, Ca, L, M]` as frozen source audio."""
         mask = torch.zeros_like(self.audio_mask)
         return replace(self, alpha_0=alpha_0.to(self.alpha_0), audio_mask=mask)
 
 
-def draw_noise(video_like: Tensor, audio_like: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Gaussian noise shaped, typed and placed like the two arguments.
+def draw_noise(seed: int, *like: Tensor) -> tuple[Tensor, ...]:
+    """Gaussian noise shaped, typed and placed like each of `like`, drawn one after the other.
 
-    Drawn on the CPU, so that a seed means the same on every device; video first, then audio.
+    Drawn on the CPU, so that a seed means the same on every device.
     """
     generator = torch.Generator().manual_seed(seed)
-    video = torch.randn(video_like.shape, generator=generator, dtype=video_like.dtype)
-    audio = torch.randn(audio_like.shape, generator=generator, dtype=audio_like.dtype)
-    return video.to(video_like.device), audio.to(audio_like.device)
+    return tuple(
+        torch.randn(each.shape, generator=generator, dtype=each.dtype).to(each.device)
+        for each in like
+    )

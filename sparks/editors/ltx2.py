@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.editors.conditioning import (
-    Conditioning,
+    LTX2Conditioning,
     draw_noise,
     pack_audio,
     pack_video,
@@ -140,11 +140,11 @@ class LTX2Editor:
         prefix_frames: int | None = None,
         window: tuple[float, float] | None = None,
         seed: int = 0,
-    ) -> Conditioning:
+    ) -> LTX2Conditioning:
         """Encode a clip and its prompts once.
 
         The audio is frozen. Without any, its latent is zero and it is generated together with
-        the video; `synthesise_audio` and `Conditioning.with_audio` give it one to freeze.
+        the video; `synthesise_audio` and `LTX2Conditioning.with_audio` give it one to freeze.
 
         Args:
             clip: H and W multiples of `spatial_multiple`, s * k + 1 frames.
@@ -165,11 +165,11 @@ class LTX2Editor:
         kept = int((frame_mask.cumsum(0) == 0).sum())
         alpha_0 = self._encode_audio(clip)
         video_latent, audio_latent = pack_video(latent), pack_audio(alpha_0)
-        noise_video, noise_audio = draw_noise(video_latent, audio_latent, seed)
+        noise_video, noise_audio = draw_noise(seed, video_latent, audio_latent)
         frozen = torch.zeros(1, audio_latent.shape[1], 1, device=self.device)
         v_p, a_p = self.texts.encode(prompt)
         v_n, a_n = self.texts.encode(negative_prompt)
-        return Conditioning(
+        return LTX2Conditioning(
             video_latent=video_latent,
             video_mask=frame_mask.repeat_interleave(height * width)[None, :, None].to(self.device),
             alpha_0=alpha_0,
@@ -186,19 +186,18 @@ class LTX2Editor:
             prefix_latents=kept,
             prefix_frames_kept=self.temporal_compression * (kept - 1) + 1 if kept else 0,
             prompt=prompt,
-            duration=num_frames / fps,
             seed=seed,
             silence=self._encode_audio(_muted(clip, self.audio_vae.config.in_channels)),
         )
 
-    def start(self, conditioning: Conditioning) -> Controls:
+    def start(self, conditioning: LTX2Conditioning) -> Controls:
         """The untuned controls in float32: alpha_0 and a residual of zero."""
         alpha, residual = conditioning.alpha_0.float(), torch.zeros_like(conditioning.v_p).float()
         return Controls(alpha.clone(), residual)
 
     def render(
         self,
-        conditioning: Conditioning,
+        conditioning: LTX2Conditioning,
         controls: Controls,
         *,
         sampling: Sampling,
@@ -258,7 +257,7 @@ class LTX2Editor:
         conditioning = self.prepare(
             silent, prompt, negative_prompt=negative_prompt, prefix_frames=0, seed=seed
         )
-        conditioning = replace(conditioning, video_mask=torch.zeros_like(conditioning.video_mask))
+        conditioning = conditioning.with_all_kept()
         _, tokens = sample(
             self.runner,
             conditioning,
@@ -296,7 +295,7 @@ class LTX2Editor:
         return self.folder.load_frozen(name, self.device, self.dtype)
 
     def _set_checkpointing(
-        self, conditioning: Conditioning, batch: int, sampling: Sampling
+        self, conditioning: LTX2Conditioning, batch: int, sampling: Sampling
     ) -> None:
         tokens = batch * conditioning.video_latent.shape[1]
         steps = min(sampling.grad_steps, len(sampling.sigmas) - 1)
@@ -395,7 +394,7 @@ def _fit_waveform(clip: "Clip", samples: int, channels: int) -> Tensor:
     return F.pad(waveform, (0, samples - waveform.shape[1]))
 
 
-def _check_controls(conditioning: Conditioning, controls: Controls) -> None:
+def _check_controls(conditioning: LTX2Conditioning, controls: Controls) -> None:
     pairs = {
         "alpha": (controls.alpha, conditioning.alpha_0),
         "delta_v": (controls.delta_v, conditioning.v_p),

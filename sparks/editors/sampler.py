@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sparks.editors.conditioning import Conditioning, Pair, pack_audio
+from sparks.editors.conditioning import Conditioning, LTX2Conditioning, Pair, pack_audio
 from sparks.editors.guidance import PASSES, UNGUIDED, Guidance, ModalityGuidance, combine
 from sparks.editors.reuse import Reuse
 from sparks.editors.runner import Runner
@@ -63,7 +63,7 @@ class Prefix:
 
 def sample(
     transformer: "LTX2VideoTransformer3DModel | Runner",
-    conditioning: Conditioning,
+    conditioning: LTX2Conditioning,
     controls: "Controls",
     *,
     sampling: Sampling,
@@ -124,7 +124,7 @@ class Denoiser:
     def __init__(
         self,
         transformer: "LTX2VideoTransformer3DModel | Runner",
-        conditioning: Conditioning,
+        conditioning: LTX2Conditioning,
         controls: "Controls",
         sampling: Sampling,
         guidance: Guidance = UNGUIDED,

@@ -97,8 +97,7 @@ def _truth(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
 def _reconstruction(prepared: Prepared) -> Tensor:
     """The source after the editor's codec and a video file: all that an edit goes through."""
     problem = prepared.problem
-    given = problem.conditioning
-    kept = replace(given, video_mask=torch.zeros_like(given.video_mask))
+    kept = problem.conditioning.with_all_kept()
     sampling = replace(problem.sampling, num_inference_steps=1)
     with torch.no_grad():
         frames = problem.editor.render(kept, problem.editor.start(kept), sampling=sampling)[0]

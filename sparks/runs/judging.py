@@ -46,7 +46,7 @@ def build_critic(
     model, own = asked.model, getattr(factory, "bundled", part)
     if model is None and folder is not None and (folder / own).is_dir():
         model = str(folder / own)
-    device = conditioning.v_p.device
+    device = conditioning.device
     given: Settings = {
         "device": device,
         "dtype": read_dtype(asked.dtype)

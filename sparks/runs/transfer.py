@@ -8,7 +8,6 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparks.editors.conditioning import Conditioning
 from sparks.editors.controls import Controls, load_controls
 from sparks.errors import SparksError
 from sparks.files import write_text
@@ -65,9 +64,9 @@ def transfer(
     with report:
         prepared = prepare(asked, report, kept)
         _check_same(made, prepared, path)
-        fitted = fit_controls(controls, prepared.problem.conditioning)
-        report.stage("rendering with and without the controls")
         problem, config = prepared.problem, prepared.config
+        fitted = fit_controls(controls, problem.editor.start(problem.conditioning))
+        report.stage("rendering with and without the controls")
         frames = {
             "baseline": prepared.baseline(),
             "transfer": problem.render(fitted, config.guidance.final),
@@ -91,14 +90,18 @@ def _inherited(made: Settings) -> Settings:
     return {k: config[k] for k in _INHERITED if config.get(k) is not None} | noise
 
 
-def fit_controls(controls: Controls, conditioning: Conditioning) -> Controls:
+def fit_controls(controls: Controls, start: Controls) -> Controls:
     """Controls `[1, ...]` for another clip: `alpha` linearly interpolated along its audio frames.
+
+    Args:
+        controls: of the first clip.
+        start: untuned ones of the other.
 
     Raises:
         SparksError: their shapes are not those of this model.
     """
-    alpha, like = controls.alpha, conditioning.alpha_0
-    text, context = controls.delta_v, conditioning.v_p
+    alpha, like = controls.alpha, start.alpha
+    text, context = controls.delta_v, start.delta_v
     if alpha.shape[1] != like.shape[1] or alpha.shape[3] != like.shape[3]:
         _refuse("alpha", alpha, like)
     if text.shape[1:] != context.shape[1:]:

@@ -153,7 +153,7 @@ class EditProblem:
     @property
     def device(self) -> torch.device:
         """Where candidates live."""
-        return self.conditioning.v_p.device
+        return self.conditioning.device
 
     @property
     def baseline(self) -> Tensor:

@@ -10,7 +10,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sparks.editors.conditioning import Conditioning, pack_video
+from sparks.editors.conditioning import LTX2Conditioning, pack_video
 from sparks.editors.controls import Controls
 from sparks.editors.guidance import Guidance, ModalityGuidance
 from sparks.editors.schedule import Sampling
@@ -65,9 +65,9 @@ def sampling_of(case: dict[str, Any], **options: Any) -> Sampling:
     )
 
 
-def conditioning_of(case: dict[str, Any]) -> Conditioning:
+def conditioning_of(case: dict[str, Any]) -> LTX2Conditioning:
     data, name = read_tensors("retake_cases.safetensors"), case["name"]
-    return Conditioning(
+    return LTX2Conditioning(
         video_latent=pack_video(data[f"{name}/video_clean"]),
         video_mask=data[f"{name}/video_mask"],
         alpha_0=data[f"{name}/alpha"],
@@ -84,5 +84,5 @@ def conditioning_of(case: dict[str, Any]) -> Conditioning:
     )
 
 
-def start_of(conditioning: Conditioning) -> Controls:
+def start_of(conditioning: LTX2Conditioning) -> Controls:
     return Controls(conditioning.alpha_0, torch.zeros_like(conditioning.v_p))

@@ -18,7 +18,7 @@ from sparks.runs.gap import critic_scorer, draw_gaps, frame_gaps
 from sparks.runs.recipes import read_recipe
 from sparks.runs.transfer import fit_controls, transfer
 from tests.editors.conftest import make_clip, write_model
-from tests.toy import conditioning
+from tests.toy import ToyEditor, conditioning
 from tests.workplace import CRITIC, Sparks, make_workplace
 
 ASKED = ("--prompt", "a red ball jumps", "--static-prompt", "a red ball stays")
@@ -114,16 +114,16 @@ def test_what_is_no_run_is_refused(tuned: Path, tmp_path: Path) -> None:
 
 
 def test_alpha_is_interpolated_in_time_and_nothing_else() -> None:
-    given = conditioning()
-    like = given.alpha_0.shape
+    given = ToyEditor().start(conditioning())
+    like, text = given.alpha.shape, given.delta_v.shape
     ramp = torch.linspace(0, 1, 9)[None, None, :, None].expand(1, like[1], 9, like[3])
-    fitted = fit_controls(Controls(ramp, torch.ones(given.v_p.shape)), given)
+    fitted = fit_controls(Controls(ramp, torch.ones(text)), given)
     assert fitted.alpha.shape == like
     steps = fitted.alpha[0, 0, :, 0]
     assert torch.allclose(steps, torch.linspace(0.05, 0.95, 5), atol=1e-6)
     assert torch.equal(fitted.alpha[0, 0], fitted.alpha[0, 1])
-    assert torch.equal(fitted.delta_v, torch.ones(given.v_p.shape))
-    same = Controls(torch.randn(like), torch.randn(given.v_p.shape))
+    assert torch.equal(fitted.delta_v, torch.ones(text))
+    same = Controls(torch.randn(like), torch.randn(text))
     assert torch.equal(fit_controls(same, given).alpha, same.alpha)
 
 
@@ -132,7 +132,9 @@ def test_controls_of_other_widths_are_refused(
     alpha: tuple[int, ...], text: tuple[int, ...]
 ) -> None:
     with pytest.raises(SparksError, match=r"of the controls has shape"):
-        fit_controls(Controls(torch.zeros(alpha), torch.zeros(text)), conditioning())
+        fit_controls(
+            Controls(torch.zeros(alpha), torch.zeros(text)), ToyEditor().start(conditioning())
+        )
 
 
 class Reader:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.editors import LTX2Editor, Sampling
-from sparks.editors.conditioning import Conditioning, draw_noise, unpack_audio
+from sparks.editors.conditioning import LTX2Conditioning, draw_noise, unpack_audio
 from sparks.editors.controls import Controls
 from sparks.media.clip import Clip
 from sparks.pocket import world
@@ -146,7 +146,7 @@ class _Take:
         tokens = encode_audio(self._editor.audio_vae, world.sound(scenes))
         return unpack_audio(tokens, self._editor.audio_vae.config.latent_channels)
 
-    def _prepared(self, source: world.Scenes, seed: int) -> Conditioning:
+    def _prepared(self, source: world.Scenes, seed: int) -> LTX2Conditioning:
         """What the editor prepares of one clip, for all of them."""
         editor, frames = self._editor, world.render(source)
         clip = Clip(frames[0].cpu(), world.FPS, world.sound(source[:1])[0].cpu(), world.SAMPLE_RATE)
@@ -154,5 +154,5 @@ class _Take:
         video = pack(encode_video(editor.vae, frames))
         spoken = [editor.texts.encode(p) for p in self.scenes.prompts(self.wordings)]
         v_p, a_p = (torch.cat(parts) for parts in zip(*spoken, strict=True))
-        noise, _ = draw_noise(video, one.noise_audio, seed)
+        (noise,) = draw_noise(seed, video)
         return replace(one, video_latent=video, v_p=v_p, a_p=a_p, noise_video=noise)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sparks.errors import SparksError
+from sparks.evaluation.cli import app as evaluation
 from sparks.pocket.cli import app as pocket
 
 INTERRUPTED = 130  # exit code, as shells have it
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pocket, name="pocket")
+app.add_typer(evaluation)  # its commands beside those below
 
 
 @app.callback()

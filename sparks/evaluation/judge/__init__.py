@@ -1,0 +1,1 @@
+"""A vision-language model, or anything that answers as one, scores edits side by side."""

@@ -1,5 +1,6 @@
 """Pages of the site that are made of something else: mkdocs calls this as a hook."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,4 +31,6 @@ def _at_root(name: str) -> str:
 def _command() -> str:
     typer = [sys.executable, "-m", "typer", "sparks.cli", "utils", "docs", "--name", "sparks"]
     done = subprocess.run(typer, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.replace("# `sparks`", "# The command", 1)
+    text = done.stdout.replace("# `sparks`", "# The command", 1)
+    # Its list of commands cuts their first lines off; the table of contents has them all.
+    return re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", text)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from sparks.pocket.tasks import default_task
 from sparks.settings.schema import Config
-from tests.test_order import GROUND, ORDER, PACKAGE
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -41,6 +41,24 @@ def test_examples_in_the_docstrings_of_the_reference_run(
     failed, tried = runner.summarize()
     assert failed == 0
     assert tried > 15
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+def test_the_python_of_the_first_pages_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = blocks(name, "python")
+    code = block.replace("qwen_calls=12", "qwen_calls=2")
+    assert code != block
+    monkeypatch.chdir(tmp_path)
+    video = Path(re.findall(r'"(\S+\.mp4)"', code)[0])
+    video.parent.mkdir(exist_ok=True)
+    task = default_task()
+    task.source.write(video, task.static_prompt)
+    exec(compile(code, name, "exec"), {"__name__": "docs"})
+    start, best, run = re.findall(r"(\S+) -> (\S+) (\S+)\n", capsys.readouterr().out)[0]
+    assert 0 < float(start) <= float(best) < 1
+    assert (Path(run) / "edited.mp4").exists()
 
 
 def anchor(heading: str) -> str:
@@ -86,15 +104,6 @@ def test_every_setting_is_in_the_reference() -> None:
 def test_the_settings_file_of_the_reference_can_be_used() -> None:
     (block,) = blocks("docs/reference/settings.md", "yaml")
     assert Config.resolve(yaml.safe_load(block)).solver.name == "hybrid"
-
-
-def test_the_table_of_rooms_is_the_order_that_holds() -> None:
-    rooms = text("docs/architecture.md").split("## The rooms")[1].split("\n## ")[0]
-    listed = re.findall(r"^\| `?(\w+)`? \|", rooms, flags=re.MULTILINE)[1:]
-    there = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
-    assert listed == [room for room in ORDER if room in there or room == "ground"]
-    for module in GROUND:
-        assert f"`{module}`" in rooms
 
 
 def test_pre_commit_runs_what_ci_checks() -> None:

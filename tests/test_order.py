@@ -1,6 +1,7 @@
 """The rooms stand in one order, and what a room needs lies below it."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,3 +77,12 @@ def test_the_public_face_is_there() -> None:
         assert getattr(sparks, name) is not None
     assert callable(sparks.edit)
     assert callable(sparks.solve)
+
+
+def test_the_page_on_architecture_lists_the_rooms_in_this_order() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.split("## The rooms")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `?(\w+)`? \|", table, flags=re.MULTILINE)[1:]
+    there = {room(module) for module in MODULES}
+    assert listed == [name for name in ORDER if name in there]
+    assert not [name for name in GROUND if f"`{name}`" not in table]

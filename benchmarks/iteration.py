@@ -35,9 +35,11 @@ from sparks.editors.ltx2 import LTX2Editor
 from sparks.editors.runner import Runner
 from sparks.editors.storage import STORAGES
 from sparks.models.machine import device_name
+from sparks.models.memory import peak_memory
 from sparks.models.quiet import quiet_libraries
+from sparks.search.evaluation import Watch
 from sparks.search.objective import Objective, Weights
-from sparks.search.problem import EditProblem, Watch, peak_memory
+from sparks.search.problem import EditProblem
 from sparks.solvers.adam import Adam
 from sparks.spaces.base import FullSpace
 
@@ -101,7 +103,7 @@ class Session:
         """Component `name` anew: from files where there are some, else made on the device."""
         if self.files is None:
             return RandomModel(self.size).load_frozen(name, self.device, self.dtype)
-        kind = type(self.editor.folder.size.components[name].build("meta", self.dtype))
+        kind = type(self.editor.source.size.components[name].build("meta", self.dtype))
         network = kind.from_pretrained(self.files / name, torch_dtype=self.dtype)
         return network.to(self.device).eval().requires_grad_(False)
 

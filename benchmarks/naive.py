@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import sparks.search.problem
+import sparks.search.scoring
 from sparks.editors.levers import Levers
 from sparks.editors.ltx2 import LTX2Editor
 
@@ -89,7 +89,7 @@ def _two_backwards(_: Any) -> AbstractContextManager[Any]:
 
     How it is shared does not matter to cost or result; halves need no bookkeeping.
     """
-    once = sparks.search.problem._backward
+    once = sparks.search.scoring._backward
 
     def twice(rendered: Tensor, seen: Tensor, latent: Mapping[str, Tensor]) -> None:
         assert seen.grad is not None
@@ -98,7 +98,7 @@ def _two_backwards(_: Any) -> AbstractContextManager[Any]:
         seen.grad = half
         once(rendered, seen, latent)
 
-    return mock.patch.object(sparks.problem, "_backward", twice)
+    return mock.patch.object(sparks.search.scoring, "_backward", twice)
 
 
 def _whole_logits(_: Any) -> AbstractContextManager[Any]:

@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from flops import synchronise
 
-import sparks.search.problem
+import sparks.search.scoring
 from sparks.critics.qwen import QwenCritic
 from sparks.editors.ltx2 import LTX2Editor
 from sparks.editors.runner import Runner
@@ -61,8 +61,8 @@ class Stopwatch:
             (LTX2Editor, "decode_video", lambda: "decode"),
             (QwenCritic, "log_odds", lambda: "critic"),
             (Objective, "_lpips", lambda: "LPIPS"),
-            (sparks.problem, "_pile_up", lambda: "critic and LPIPS backward"),
-            (sparks.problem, "_backward", lambda: "backward"),
+            (sparks.search.scoring, "_pile_up", lambda: "critic and LPIPS backward"),
+            (sparks.search.scoring, "_backward", lambda: "backward"),
             (Adam, "tell", lambda: "optimiser"),
         ]
         with contextlib.ExitStack() as stack:

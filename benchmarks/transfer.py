@@ -19,7 +19,7 @@ from typing import Any
 from sparks.experiments.tasks import Task, task_list
 from sparks.media.clip import read_clip
 from sparks.pocket import measure
-from sparks.runs.cache import Kept
+from sparks.runs.cache import Cache
 from sparks.runs.edit import edit
 from sparks.runs.transfer import transfer
 
@@ -43,11 +43,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="the first so many; all by default")
     parser.add_argument("--budget", default="qwen_calls=30")
     options = parser.parse_args()
-    kept, rows = Kept(), []
+    cache, rows = Cache(), []
     for donor, task in islice(pairs(task_list(options.tasks)), options.pairs):
         for each in (donor, task):
-            tune(each, options.output, options.budget, kept)
-        rows.append(row(donor, task, options.output, kept))
+            tune(each, options.output, options.budget, cache)
+        rows.append(row(donor, task, options.output, cache))
         print(line(rows[-1]), flush=True)
     print("\n" + table(rows))
     (options.output / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
@@ -59,7 +59,7 @@ def pairs(tasks: list[Task]) -> list[tuple[Task, Task]]:
     return sorted(same, key=lambda pair: tasks.index(pair[1]) - tasks.index(pair[0]) < 0)
 
 
-def tune(task: Task, output: Path, budget: str, kept: Kept) -> None:
+def tune(task: Task, output: Path, budget: str, cache: Cache) -> None:
     """Edit the task, unless that is done."""
     folder = output / "tuned" / task.name
     if (folder / "result.json").exists():
@@ -67,16 +67,16 @@ def tune(task: Task, output: Path, budget: str, kept: Kept) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (output / "sources").mkdir(parents=True, exist_ok=True)
     settings = task.settings(task.write_source(output / "sources"))
-    edit(settings | {"budget": budget}, folder, kept=kept)
+    edit(settings | {"budget": budget}, folder, cache=cache)
 
 
-def row(donor: Task, task: Task, output: Path, kept: Kept) -> dict[str, Any]:
+def row(donor: Task, task: Task, output: Path, cache: Cache) -> dict[str, Any]:
     """Whether the action happened, by ground truth, in the three videos of a pair."""
     folder = output / "pairs" / f"{donor.name}-on-{task.name}"
     if not (folder / "result.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         settings = task.settings(output / "sources" / f"{task.name}.mp4")
-        transfer(output / "tuned" / donor.name, settings, folder, kept=kept)
+        transfer(output / "tuned" / donor.name, settings, folder, cache=cache)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     videos = {
         "tuned": output / "tuned" / task.name / "edited.mp4",

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from sparks.runs.edit import edit
     from sparks.runs.folder import Run
     from sparks.search.budget import Budget, BudgetExhausted, Meter
-    from sparks.search.driver import AskTell, Outcome, Solver, solve
+    from sparks.search.driver import Outcome, solve
+    from sparks.search.evaluation import Evaluation, Watch
     from sparks.search.objective import Losses, Objective, Weights
-    from sparks.search.problem import EditProblem, Evaluation, Watch
+    from sparks.search.problem import EditProblem
+    from sparks.search.protocols import AskTell, Solver
     from sparks.settings.schema import Config
     from sparks.spaces.base import FullSpace, Space
 
@@ -36,9 +38,11 @@ _HOMES = {
     "runs.edit": ("edit",),
     "runs.folder": ("Run",),
     "search.budget": ("Budget", "BudgetExhausted", "Meter"),
-    "search.driver": ("AskTell", "Outcome", "Solver", "solve"),
+    "search.driver": ("Outcome", "solve"),
     "search.objective": ("Losses", "Objective", "Weights"),
-    "search.problem": ("EditProblem", "Evaluation", "Watch"),
+    "search.evaluation": ("Evaluation", "Watch"),
+    "search.problem": ("EditProblem",),
+    "search.protocols": ("AskTell", "Solver"),
     "settings.schema": ("Config",),
     "spaces.base": ("FullSpace", "Space"),
 }

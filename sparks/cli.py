@@ -137,8 +137,8 @@ def solve(
             raise SparksError(f"{resume} is where the run is; give --resume without --output")
         else:
             result = go_on(resume, reporter(), settings)
-    typer.echo(json.dumps(result) if json_ else summary(result))
-    if result["stopped_by"] == "interrupt":
+    typer.echo(json.dumps(result.json()) if json_ else summary(result))
+    if result.stopped_by == "interrupt":
         raise typer.Exit(INTERRUPTED)
 
 

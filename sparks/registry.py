@@ -25,6 +25,7 @@ from sparks.errors import SparksError
 
 Factory = Callable[..., Any]
 F = TypeVar("F", bound=Factory)
+P = TypeVar("P")
 
 
 class Registry:
@@ -138,6 +139,38 @@ class Registry:
         meant = f"did you mean {close[0]!r}? " if close else ""
         known = ", ".join(self.names()) or "none"
         return f"{meant}Known: {known}; or give module:Name or path/file.py:Name"
+
+
+def declared(plugin: Any, contract: type, name: str) -> Any:
+    """What a plugin, or its class before it is built, says of itself, else its contract's default.
+
+    Args:
+        plugin: an instance, a class or another factory.
+        contract: the protocol of its kind, whose attributes with values are the optional ones.
+        name: of the attribute.
+    """
+    return getattr(plugin, name, defaults(contract)[name])
+
+
+def complete(plugin: P, contract: type) -> P:
+    """The plugin with what it leaves out of its contract's optional attributes, at their defaults.
+
+    A plugin need not inherit from its protocol; after this the program need not ask what it has.
+    """
+    for name, value in defaults(contract).items():
+        if not hasattr(plugin, name):
+            setattr(plugin, name, value)
+    return plugin
+
+
+def defaults(contract: type) -> dict[str, Any]:
+    """The optional attributes of a protocol, by name."""
+    return {
+        name: vars(base)[name]
+        for base in reversed(contract.__mro__)
+        for name in vars(base).get("__annotations__", {})
+        if name in vars(base) and not name.startswith("_")
+    }
 
 
 def _spelling(factory: Factory) -> str:

@@ -16,10 +16,12 @@ from torch import Tensor
 from sparks import registry
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
-from sparks.search.driver import Outcome, Solver, solve
+from sparks.search.driver import Outcome, solve
+from sparks.search.evaluation import Evaluation
 from sparks.search.journal import Journal
 from sparks.search.objective import Weights
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.problem import EditProblem
+from sparks.search.protocols import Solver
 from tests.toy import ToyEditor, problem
 
 LIGHT = Weights(lpips=0, temporal=0)

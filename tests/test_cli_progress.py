@@ -7,7 +7,7 @@ import torch
 
 from sparks.errors import SparksError
 from sparks.runs.progress import Lines, Panel, Silent, reporter, summary
-from sparks.search.problem import Evaluation
+from sparks.search.evaluation import Evaluation
 from tests import toy
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sparks.editors.controls import Controls, controls_metadata, load_controls, save_controls
 from sparks.errors import SparksError
-from sparks.runs.prepare import check_settings
+from sparks.runs.resolve import check_settings
 from sparks.search.budget import Budget
 from sparks.settings.layers import assignments, layers
 from sparks.settings.schema import Config

@@ -23,8 +23,9 @@ from sparks.experiments.cells import Cell, claim, run_cell
 from sparks.experiments.tasks import task_list
 from sparks.runs.edit import go_on
 from sparks.runs.folder import discard
-from sparks.runs.prepare import check_settings, prepare
+from sparks.runs.prepare import prepare
 from sparks.runs.report import report
+from sparks.runs.resolve import check_settings
 from sparks.search.journal import Journal
 from sparks.settings.layers import layers
 from tests.editors.conftest import write_model

@@ -12,8 +12,9 @@ from sparks.editors.controls import Controls
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
 from sparks.search.budget import Budget
+from sparks.search.evaluation import Watch
 from sparks.search.objective import Objective, Weights
-from sparks.search.problem import EditProblem, Watch
+from sparks.search.problem import EditProblem
 from sparks.spaces.base import FullSpace
 
 FRAMES, SIDE = 9, 4

@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 
 from sparks.errors import SparksError
-from sparks.search.driver import AskTell
+from sparks.search.protocols import AskTell
 
 
 class Wander(AskTell):

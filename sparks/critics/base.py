@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 class Critic(Protocol):
     """A frozen judge that answers yes or no about a video.
 
-    `differentiable` says whether `log_odds` carries a gradient to the frames. One that asks more
-    than one question, or looks at more than one window, has an attribute `calls`: how many critic
-    calls `log_odds` is on each video, 1 if there is none.
+    Attributes:
+        differentiable: whether `log_odds` carries a gradient to the frames.
+        calls: critic calls that `log_odds` is on each video: questions asked times windows seen.
+        bundled: of the class: the folder of a model that holds weights for it, from which `model`
+            is filled in where the user names none; `{part}` stands for what it is used as, `critic`
+            or `judge`. None for one that needs no weights.
     """
 
     differentiable: bool
+    calls: int = 1
+    bundled: str | None = None
 
     def log_odds(self, frames: Tensor, prompt: str, indices: Sequence[int] | None = None) -> Tensor:
         """log(P(yes) / P(no)) for each video of a batch; P(yes) is its sigmoid.

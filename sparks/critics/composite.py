@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 from sparks.critics.base import Critic
 from sparks.critics.sampling import select
 from sparks.errors import SparksError
+from sparks.registry import complete
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Part:
     any_window: int = 1
 
     def __post_init__(self) -> None:
+        complete(self.critic, Critic)
         if self.weight == 0 or not math.isfinite(self.weight):
             raise SparksError(f"critic part has weight {self.weight}; give a number, or drop it")
         if self.any_window < 1:
@@ -45,7 +47,7 @@ class Part:
     @property
     def calls(self) -> int:
         """Critic calls per video."""
-        return self.any_window * getattr(self.critic, "calls", 1)
+        return self.any_window * self.critic.calls
 
     def log_odds(self, frames: Tensor, prompt: str, indices: Sequence[int]) -> Tensor:
         """As of a critic, unweighted: [B] float32."""
@@ -72,6 +74,8 @@ class CompositeCritic:
         SparksError: no parts, or one that cannot be used.
     """
 
+    bundled = None
+
     def __init__(
         self,
         parts: Sequence[Part | Mapping[str, Any]],
@@ -85,11 +89,7 @@ class CompositeCritic:
         self.parts = _built(parts, build)
         self.num_frames, self.sampling = num_frames, sampling
         self.differentiable = all(part.critic.differentiable for part in self.parts)
-
-    @property
-    def calls(self) -> int:
-        """Critic calls per video and window of the problem's."""
-        return sum(part.calls for part in self.parts)
+        self.calls = sum(part.calls for part in self.parts)
 
     def log_odds(self, frames: Tensor, prompt: str, indices: Sequence[int] | None = None) -> Tensor:
         """The pooled log odds of each video, [B] float32.

@@ -114,7 +114,8 @@ class _Contrast(ABC):
     """What the two critics share; each names its model and how that sees a video."""
 
     differentiable = True
-    bundled: str  # where a model folder keeps weights for it
+    calls = 1
+    bundled: str | None = None
     _kind: str
     _example: str
 

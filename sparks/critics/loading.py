@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
+from sparks.models.weights import fetch, find, is_hub_id
 from sparks.models.whole import check_numbers, load_network, readable
 
 
@@ -24,10 +24,10 @@ def load_parts(model: str, kind: str, example: str, **parts: dict[str, Any]) -> 
     import transformers
 
     way_out = f"give a folder written by save_pretrained, or a hub id like {example}"
-    source = str(Path(model).expanduser())
-    if not Path(source).is_dir() and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", model):
-        raise SparksError(f"no critic model at {model!r}; {way_out}")
-    label = "a critic model"
+    source = fetch(model) if is_hub_id(model) else find(model)
+    if source is None:
+        raise SparksError(f"no critic model at {shorten(model)!r}; {way_out}")
+    label = "critic model"
     with readable(source, label):
         found = transformers.PretrainedConfig.get_config_dict(source)[0].get("model_type")
         if found != kind:
@@ -38,7 +38,7 @@ def load_parts(model: str, kind: str, example: str, **parts: dict[str, Any]) -> 
         ]
 
 
-def _load(kind: Any, source: str, label: str, options: dict[str, Any]) -> Any:
+def _load(kind: Any, source: Path, label: str, options: dict[str, Any]) -> Any:
     if not hasattr(kind, "named_parameters"):
         return kind.from_pretrained(source, **options)
     network = load_network(kind, source, label, **options)

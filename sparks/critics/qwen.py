@@ -63,6 +63,8 @@ class QwenCritic:
     """
 
     differentiable = True
+    calls = 1
+    bundled = "{part}"
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """What the rest of the program asks of an editor."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sparks.editors.guidance import UNGUIDED, Guidance
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Editor(Protocol):
-    """A frozen audio-video generator that edits a clip under tuned controls."""
+    """A frozen audio-video generator that edits a clip under tuned controls.
+
+    One whose class takes `model` is run with what that model's `sparks.yaml` recommends.
+
+    Attributes:
+        folder: where its networks come from, None for one that reads no model folder.
+    """
+
+    folder: Path | None = None
 
     @property
     def spatial_multiple(self) -> int:

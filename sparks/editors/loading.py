@@ -1,22 +1,25 @@
 """Components of a diffusers-format LTX-2 model folder."""
 
 import json
-import re
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from sparks.errors import SparksError
-from sparks.models.weights import BUNDLED, weights_path
+from sparks.errors import SparksError, shorten
+from sparks.models.weights import BUNDLED, fetch, find, is_hub_id
 from sparks.models.whole import check_numbers, class_named, load_network, readable
 
 REQUIRED = ("transformer", "vae", "audio_vae", "text_encoder", "tokenizer", "connectors")
-OPTIONAL = ("vocoder",)
 
 
+@runtime_checkable
 class ModelSource(Protocol):
     """Where an editor's networks come from."""
+
+    @property
+    def path(self) -> Path | None:
+        """The folder, None for what has none."""
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a component of this name."""
@@ -88,30 +91,13 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 
 def _resolve(model: str | Path) -> Path:
-    if model == BUNDLED:
-        return weights_path()
-    path = Path(model).expanduser()
-    if (path / "model_index.json").is_file():
-        return path
-    if path.exists() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(model)):
+    path = fetch(str(model)) if is_hub_id(str(model)) else find(model)
+    if path is None or not (path / "model_index.json").is_file():
         raise SparksError(
-            f"no model at {str(model)!r}; give a folder with model_index.json, a hub id or "
-            f"{BUNDLED!r}"
+            f"no model at {shorten(str(model))!r}; give a folder with model_index.json, a hub id "
+            f"or {BUNDLED!r}"
         )
-    return _download(str(model))
-
-
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["model_index.json", *(f"{name}/*" for name in (*REQUIRED, *OPTIONAL))]
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
-    except Exception as error:  # the hub client raises a family of network and lookup errors
-        reason = type(error).__name__
-        raise SparksError(
-            f"cannot fetch model {hub_id!r} ({reason}); give a local folder or {BUNDLED!r}"
-        ) from error
+    return path
 
 
 def _class_named(name: str) -> Any:

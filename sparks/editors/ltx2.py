@@ -53,7 +53,7 @@ class LTX2Editor:
 
     Attributes:
         vae, audio_vae: the frozen codecs.
-        folder: where the networks come from.
+        source: where the networks come from; `folder` is its folder, None if it has none.
     """
 
     def __init__(
@@ -81,11 +81,12 @@ class LTX2Editor:
         """
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-        self.folder = ModelFolder(model) if isinstance(model, str | Path) else model
+        self.source = ModelFolder(model) if isinstance(model, str | Path) else model
+        self.folder = self.source.path
         check_storage(storage, levers)
         self.levers, self.storage = levers, storage
         elsewhere = None if text_device is None else torch.device(text_device)
-        self.texts = TextContexts(self.folder, self.device, self.dtype, elsewhere)
+        self.texts = TextContexts(self.source, self.device, self.dtype, elsewhere)
         self.vae = self._load("vae")
         self.audio_vae = self._load("audio_vae")
         if self.vae.config.timestep_conditioning:
@@ -101,7 +102,7 @@ class LTX2Editor:
         self.texts.free()
         if self.storage == "resident":
             return self._load("transformer")
-        network = self.folder.load_frozen("transformer", torch.device("cpu"), self.dtype)
+        network = self.source.load_frozen("transformer", torch.device("cpu"), self.dtype)
         store(network, self.storage, self.device)
         return network
 
@@ -289,10 +290,10 @@ class LTX2Editor:
 
     @cached_property
     def _vocoder(self) -> Any:
-        return self._load("vocoder") if "vocoder" in self.folder else None
+        return self._load("vocoder") if "vocoder" in self.source else None
 
     def _load(self, name: str) -> Any:
-        return self.folder.load_frozen(name, self.device, self.dtype)
+        return self.source.load_frozen(name, self.device, self.dtype)
 
     def _set_checkpointing(
         self, conditioning: LTX2Conditioning, batch: int, sampling: Sampling

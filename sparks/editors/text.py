@@ -17,15 +17,15 @@ class TextContexts:
 
     def __init__(
         self,
-        folder: ModelSource,
+        source: ModelSource,
         device: torch.device,
         dtype: torch.dtype,
         runs_on: torch.device | None = None,
     ) -> None:
         """Load the tokenizer; contexts come on `device`, the networks run there or elsewhere."""
         self.runs_on = runs_on or device
-        self.folder, self.device, self.dtype = folder, device, dtype
-        self.tokenizer = folder.load("tokenizer", padding_side="left")
+        self.source, self.device, self.dtype = source, device, dtype
+        self.tokenizer = source.load("tokenizer", padding_side="left")
         self.length = min(self.tokenizer.model_max_length, _MAX_LENGTH)
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -67,7 +67,7 @@ class TextContexts:
         return video.to(self.device), audio.to(self.device)
 
     def _load(self, name: str) -> Any:
-        return self.folder.load_frozen(name, self.runs_on, self.dtype)
+        return self.source.load_frozen(name, self.runs_on, self.dtype)
 
     def _tokens(self, prompt: str) -> Any:
         tokens = self.tokenizer(

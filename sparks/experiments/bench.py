@@ -10,7 +10,7 @@ from sparks.experiments.ablate import plan_ablation
 from sparks.experiments.cells import Plan, Spread, claim, in_processes, load_plan, run_cells
 from sparks.experiments.results import write_results
 from sparks.experiments.tasks import Task
-from sparks.runs.prepare import check_settings
+from sparks.runs.resolve import check_settings
 from sparks.settings.layers import merge, without_code
 from sparks.settings.yaml import Settings
 

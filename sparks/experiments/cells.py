@@ -30,7 +30,7 @@ from sparks.errors import SparksError
 from sparks.experiments.tasks import Name, Task
 from sparks.files import replacing, write_text
 from sparks.locks import LOCKS, locked
-from sparks.runs.cache import Kept
+from sparks.runs.cache import Cache
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
 
@@ -239,22 +239,24 @@ def run_cell(folder: Path, tasks: Sequence[Task], cell: Cell) -> Cell:
     return cell
 
 
-_KEPT = Kept()  # what the cells of one process load once
+_CACHE = Cache()  # what the cells of one process load once
 
 
 def _finish(home: Path, task: Task, settings: Settings) -> dict[str, Any]:
     from sparks.experiments.score import score
-    from sparks.runs.edit import edit
+    from sparks.runs.edit import perform
     from sparks.runs.folder import discard
     from sparks.runs.prepare import prepare
 
     result = home / "result.json"
-    if not result.is_file():  # half a run is no use: its seconds would not be those of one search
-        discard(home)
-        if edit(settings, home, kept=_KEPT, pictures=False)["stopped_by"] == "interrupt":
-            result.unlink(missing_ok=True)
-            raise KeyboardInterrupt
-    return score(home, task, prepare(settings, kept=_KEPT))
+    if result.is_file():
+        return score(home, task, prepare(settings, cache=_CACHE))
+    discard(home)  # half a run is no use: its seconds would not be those of one search
+    edited, prepared = perform(settings, home, cache=_CACHE, pictures=False)
+    if edited.stopped_by == "interrupt":
+        result.unlink(missing_ok=True)
+        raise KeyboardInterrupt
+    return score(home, task, prepared)
 
 
 def _matched(folder: Path, cell: Cell) -> Settings:

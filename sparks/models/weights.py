@@ -22,6 +22,13 @@ _EDITORS = {
     "diffusers/LTX-2.3-Distilled-Diffusers": "LTX_23",
     "Lightricks/LTX-2": "LTX_2",
 }
+#: Files of a network in a repository of its own, and of a folder of several beside theirs.
+_NETWORK = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+_FOLDER = [
+    "model_index.json",
+    "sparks.yaml",
+    *(f"{n}/*" for n in ("perceptual", "critic", "judge")),
+]
 KNOWN_EDITORS, KNOWN_CRITICS = tuple(_EDITORS), tuple(_QWEN)
 
 
@@ -45,14 +52,45 @@ def is_hub_id(model: str) -> bool:
     return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]+", model))
 
 
+def fetch(model: str) -> Path:
+    """Folder of a hub id's files on this machine, fetched if they are not there yet.
+
+    Raises:
+        SparksError: they are not there and cannot be fetched.
+    """
+    folder = find(model)
+    if folder is not None:
+        return folder
+    try:
+        return _snapshot(model, local=False)
+    except Exception as error:  # the hub client raises a family of network and lookup errors
+        raise SparksError(
+            f"model {model!r} is not on this machine and cannot be fetched "
+            f"({type(error).__name__}); give a folder, or fetch it where there is a network"
+        ) from error
+
+
 def _cached(hub_id: str) -> Path | None:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, local_files_only=True))
+        return _snapshot(hub_id, local=True)
     except LocalEntryNotFoundError:
         return None
+
+
+def _snapshot(hub_id: str, *, local: bool) -> Path:
+    """The files that are read of a repository, and no others: some hold the weights twice."""
+    from huggingface_hub import snapshot_download
+
+    def files(patterns: list[str]) -> Path:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=local))
+
+    index = files(["model_index.json"]) / "model_index.json"
+    if not index.is_file():
+        return files(_NETWORK)
+    parts = json.loads(index.read_text(encoding="utf-8"))
+    return files([*_FOLDER, *(f"{name}/*" for name in parts if not name.startswith("_"))])
 
 
 def parameters(model: str | Path) -> dict[str, int]:
@@ -100,26 +138,6 @@ def _numbers_in(file: Path) -> int:
         return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
         raise SparksError(f"{file} is no whole safetensors file; fetch it again") from error
-
-
-def fetch(model: str) -> None:
-    """Have all of a critic's files in the hub's cache, if `model` is a hub id.
-
-    Raises:
-        SparksError: they are not there and cannot be fetched.
-    """
-    if find(model) is not None or not is_hub_id(model):
-        return
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
-    try:
-        snapshot_download(model, allow_patterns=patterns)
-    except Exception as error:  # the hub client raises a family of network and lookup errors
-        raise SparksError(
-            f"model {model!r} is not on this machine and cannot be fetched "
-            f"({type(error).__name__}); give a folder, or fetch it where there is a network"
-        ) from error
 
 
 def is_full_size(model: str | Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparks.errors import SparksError
-from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase
+from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase, understand
 
 if TYPE_CHECKING:
     from sparks.media.clip import Clip
@@ -77,6 +77,11 @@ class PocketTask:
     prompt: str
     static_prompt: str
     prefix_frames: int
+
+    @property
+    def action(self) -> str | None:
+        """What the prompt asks for."""
+        return understand(self.prompt).action
 
 
 def held_out() -> list[PocketTask]:

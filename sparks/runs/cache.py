@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Kept:
+class Cache:
     """The last thing of each kind that was built, and what it was built from.
 
     At most one of a kind is held, so that edits in a row need no more memory than one does.

@@ -6,22 +6,24 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
 from sparks.media.clip import Clip
-from sparks.runs.cache import Kept
+from sparks.models.memory import peak_memory
+from sparks.runs.cache import Cache
 from sparks.runs.folder import Run
-from sparks.runs.prepare import Prepared, check_settings, prepare
+from sparks.runs.prepare import Prepared, prepare
 from sparks.runs.previews import Previews
 from sparks.runs.progress import Silent
 from sparks.runs.recipes import recipe
+from sparks.runs.resolve import resolve
+from sparks.runs.result import Result, number
 from sparks.runs.trackers import trackers
 from sparks.search.driver import Listener, Outcome, solve
-from sparks.search.problem import peak_memory
 from sparks.settings.layers import merge, without_code
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings, read_settings
@@ -32,70 +34,74 @@ log = logging.getLogger("sparks")
 def edit(
     settings: Settings,
     output: Path | None = None,
-    report: Silent | None = None,
+    reporter: Silent | None = None,
     *,
-    kept: Kept | None = None,
+    cache: Cache | None = None,
     pictures: bool = True,
-) -> Settings:
-    """Edit a clip and write a run directory.
+) -> Result:
+    """Edit a clip and write a run folder.
 
     Args:
         settings: the user's; see `sparks.settings.schema.Config`.
-        output: the run directory; a new one under `runs` by default.
-        report: where progress is shown.
-        kept: what an earlier edit loaded, taken over where it is the same.
+        output: the run folder; a new one under `runs` by default.
+        reporter: where progress is shown.
+        cache: what an earlier edit loaded, taken over where it is the same.
         pictures: also write `side_by_side.mp4`, `contact_sheet.png` and `curve.png`.
 
-    Returns:
-        `run_dir`, `solver`, `space`, `seed`, `p_yes_baseline`, `p_yes_best`, `p_yes_edited`,
-        `p_yes_judge_baseline` and `p_yes_judge_edited` (None without a judge), `losses` of the
-        best by term, `spent`, `skipped` (evaluations that were no number), `stopped_by`, and
-        `solver_report` where the solver has something to say of its own.
-
     Raises:
-        SparksError: something about the input is wrong; nothing has been written.
+        SparksError: something about the input is wrong, and nothing has been written; or the final
+            render holds no numbers, and everything has.
     """
-    report = report or Silent()
-    asked = check_settings(settings)
-    run = Run(output, asked.prompt or "bundled task")
-    with report:
-        prepared = prepare(settings, report, kept)
+    return perform(settings, output, reporter, cache=cache, pictures=pictures)[0]
+
+
+def perform(
+    settings: Settings,
+    output: Path | None = None,
+    reporter: Silent | None = None,
+    *,
+    cache: Cache | None = None,
+    pictures: bool = True,
+) -> tuple[Result, Prepared]:
+    """`edit`, and what it was done with."""
+    reporter = reporter or Silent()
+    resolved = resolve(settings)
+    run = Run(output, settings.get("prompt") or "bundled task")
+    with reporter:
+        prepared = prepare(resolved, reporter, cache)
         with _open(run):
             run.begin(prepared.config.dump(), prepared.facts, str(prepared.problem.device))
-            return _search(run, prepared, report, pictures)
+            return _search(run, prepared, reporter, pictures), prepared
 
 
-def go_on(folder: Path, report: Silent | None = None, named: Settings | None = None) -> Settings:
+def go_on(folder: Path, reporter: Silent | None = None, named: Settings | None = None) -> Result:
     """Go on with a run from its last evaluation; a finished one is left alone.
 
     Args:
         folder: of a run that `edit` began.
-        report: where progress is shown.
+        reporter: where progress is shown.
         named: what the user has typed: nothing, or what the run was begun with. Code that the run
             needs must be named there, as anyone can write a folder.
-
-    Returns:
-        The result, as of `edit`.
 
     Raises:
         SparksError: there is no run, another process is at it, what it edits has changed, or it
             needs code, or other settings, than what is named.
     """
-    report, named = report or Silent(), named or {}
+    reporter, named = reporter or Silent(), named or {}
     run = Run(folder.absolute(), begun=True)
     with contextlib.closing(run):
-        if run.result is not None:
+        if (result := run.result) is not None and result.finished:
             log.warning("run %s is finished; there is nothing left to do", folder)
-            return run.result
+            return result
         path = run.folder / "config.yaml"
         settings = without_code(read_settings(path), path, named)
         if Config.resolve(settings) != Config.resolve(merge(settings, named)):
             raise SparksError(f"{folder} goes on with its own settings; give --resume alone")
-        with contextlib.chdir(run.home), report:
-            prepared = prepare(settings, report)
+        with contextlib.chdir(run.home), reporter:
+            prepared = prepare(settings, reporter)
             run.check(prepared.facts, str(prepared.problem.device))
             with _open(run):
-                return _search(run, prepared, report)
+                return _search(run, prepared, reporter)
 
 
 @contextlib.contextmanager
@@ -115,85 +121,97 @@ def _open(run: Run) -> Iterator[None]:
         raise
 
 
-def _search(run: Run, prepared: Prepared, report: Silent, pictures: bool = True) -> Settings:
+def _search(run: Run, prepared: Prepared, reporter: Silent, pictures: bool = True) -> Result:
     problem = prepared.problem
     if problem.objective.needs_reference:
-        report.stage("rendering the baseline")
+        reporter.stage("rendering the baseline")
         _ = problem.baseline
-    report.search(problem)
+    reporter.search(problem)
     with contextlib.ExitStack() as closing:
         outcome = solve(
             problem,
             prepared.solver,
             seed=prepared.config.seed,
-            listeners=(report.evaluated, *_followers(run.folder, prepared, closing)),
+            listeners=(reporter.evaluated, *_followers(run.folder, prepared, closing)),
             journal=run.journal,
         )
-    return _conclude(run, prepared, outcome, report, pictures)
+    return _conclude(run, prepared, outcome, reporter, pictures)
 
 
 def _followers(folder: Path, prepared: Prepared, closing: contextlib.ExitStack) -> list[Listener]:
     config = prepared.config
-    found: list[Listener] = []
+    followers: list[Listener] = []
     if config.preview_every is not None:
-        found.append(Previews(folder, config.preview_every, prepared.problem, prepared.source))
+        followers.append(Previews(folder, config.preview_every, prepared.problem, prepared.source))
     for tracker in trackers(config.listeners, folder, config):
         closing.callback(tracker.close)
-        found.append(tracker)
-    return found
+        followers.append(tracker)
+    return followers
 
 
 def _conclude(
-    run: Run, prepared: Prepared, outcome: Outcome, report: Silent, pictures: bool
-) -> Settings:
-    """Render at full guidance, ask the critic once more, and write everything."""
-    report.stage("rendering at full guidance")
+    run: Run, prepared: Prepared, outcome: Outcome, reporter: Silent, pictures: bool
+) -> Result:
+    """Render at full guidance, ask the critics once more, and write everything."""
+    reporter.stage("rendering at full guidance")
     problem, config = prepared.problem, prepared.config
     best = problem.space.decode(outcome.best.z[None])
     noise = outcome.best.seed
     edited = problem.render(best, config.guidance.final, noise)
     baseline = prepared.baseline()
-    result = {
-        "run_dir": str(run.folder),
-        "solver": config.solver.name,
-        "space": config.space.name,
-        "seed": config.seed,
-        "p_yes_baseline": outcome.start.p_yes,
-        "p_yes_best": outcome.best.p_yes,
-        "p_yes_edited": problem.ask(edited),
-        "p_yes_judge_baseline": judged(prepared, baseline),
-        "p_yes_judge_edited": judged(prepared, edited),
-        "losses": dict(outcome.best.losses.terms),
-        "spent": problem.meter.spent(),
-        "skipped": outcome.skipped,
-        "stopped_by": outcome.stopped_by,
-    }
-    if planned := prepared.facts.get("memory"):
-        log.info("peak memory: %.1f GiB", peak_memory(problem.device) / 2**30)
-        result["memory"] = {**planned, "measured": peak_memory(problem.device)}
-    if remarks := getattr(prepared.solver, "report", None):
-        result["solver_report"] = remarks
+    result = _result(run.folder, prepared, outcome, baseline, edited)
     made = recipe(config, prepared.facts, result, outcome.best.index, noise)
-    report.stage("writing the videos")
+    reporter.stage("writing the videos")
     run.save_best(best, made)
     source = prepared.source if config.sound != "none" else replace(prepared.source, waveform=None)
     run.save_videos(
         source,
-        replace(source, frames=baseline.cpu()),
-        with_sound(replace(source, frames=edited.cpu()), prepared, best),
+        replace(source, frames=baseline.nan_to_num().cpu()),
+        with_sound(replace(source, frames=edited.nan_to_num().cpu()), prepared, best),
         json.dumps(made),
         pictures,
     )
     run.finish(result, pictures)
+    if not edited.isfinite().all():
+        raise SparksError(
+            f"the final render in {run.folder} holds values that are no numbers; choose another "
+            "guidance.final, or dtype=float32"
+        )
     return result
 
 
-def judged(prepared: Prepared, frames: Tensor) -> float | None:
-    """The held-out critic's P(yes) of `frames [T, 3, H, W]`."""
-    if prepared.judge is None:
+def _result(
+    folder: Path, prepared: Prepared, outcome: Outcome, baseline: Tensor, edited: Tensor
+) -> Result:
+    problem, config, judge = prepared.problem, prepared.config, prepared.judge
+    planned = prepared.facts.get("memory")
+    peak = peak_memory(problem.device)
+    return Result(
+        run_dir=str(folder),
+        solver=config.solver.name,
+        space=config.space.name,
+        seed=config.seed,
+        p_yes_baseline=number(outcome.start.p_yes),
+        p_yes_best=number(outcome.best.p_yes),
+        p_yes_edited=number(problem.ask(edited)),
+        p_yes_judge_baseline=number(judge(baseline)) if judge else None,
+        p_yes_judge_edited=number(judge(edited)) if judge else None,
+        losses=dict(outcome.best.losses.terms),
+        spent=problem.meter.spent(),
+        skipped=outcome.skipped,
+        stopped_by=outcome.stopped_by,
+        solver_report=_plain(prepared.solver.report) or None,
+        memory=planned and {**planned, "measured": peak},
+    )
+
+
+def _plain(remarks: Any) -> Any:
+    """What a solver reports, as far as JSON can hold it; a search is not lost for its remarks."""
+    try:
+        return json.loads(json.dumps(remarks, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        log.warning("the solver's report is left out: %s", error)
         return None
-    with torch.no_grad():
-        return float(prepared.judge.log_odds(frames[None], prepared.problem.prompt).sigmoid())
 
 
 def with_sound(clip: Clip, prepared: Prepared, controls: Controls) -> Clip:

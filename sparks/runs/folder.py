@@ -28,14 +28,15 @@ from sparks.errors import SparksError
 from sparks.files import replacing, write_text
 from sparks.locks import LOCKS
 from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
+from sparks.runs.result import Result, read_result
 from sparks.search.history import Row
 from sparks.search.journal import Journal
 from sparks.settings.yaml import read_settings
 
 log = logging.getLogger("sparks")
 
-ORIGIN = {"prompt", "source", "clip", "kept", "seeds", "fingerprint"}  # facts that decide an edit
-STOPPED_FROM_OUTSIDE = ("interrupt", "memory")  # such a search can go on
+# Facts that decide an edit.
+ORIGIN = {"prompt", "source", "clip", "kept", "seeds", "fingerprint"}
 _WRITTEN = {
     *(
         "config.yaml",
@@ -97,13 +98,14 @@ class Run:
         return 0 if self.journal is None else len(self.journal.rows)
 
     @property
-    def result(self) -> dict[str, Any] | None:
-        """What `finish` wrote, if the search is over; it can go on after a stop from outside."""
+    def result(self) -> Result | None:
+        """What `finish` wrote, if it did.
+
+        Raises:
+            SparksError: it cannot be read.
+        """
         path = self.folder / "result.json"
-        if not path.is_file():
-            return None
-        result = self._read_json("result.json")
-        return None if result["stopped_by"] in STOPPED_FROM_OUTSIDE else result
+        return read_result(self._read_json("result.json"), path) if path.is_file() else None
 
     @property
     def code(self) -> str:
@@ -131,6 +133,12 @@ class Run:
                     f"{key} of run {self.folder} was {known[key]}, now it is {now}; "
                     "bring it back, or start a new run"
                 )
+        before, now = known.get("settings", {}), facts["settings"]
+        if changed := [name for name in before if name in now and before[name] != now[name]]:
+            raise SparksError(
+                f"{', '.join(changed)} in {self.folder / 'config.yaml'} changed since the run "
+                "began; bring it back, or start a new run"
+            )
         now, before = _machine(device), known.get("cost", {})
         for key in before.keys() & {"device", "versions"}:
             if before[key] != now[key]:
@@ -178,13 +186,13 @@ class Run:
         rows = {name: clip.frames for name, clip in trio.items()}
         contact_sheet(self.folder / "contact_sheet.png", rows)
 
-    def finish(self, result: Mapping[str, Any], pictures: bool = True) -> None:
+    def finish(self, result: Result, pictures: bool = True) -> None:
         """Write the curve, with `pictures`, and the result."""
         assert self.journal is not None  # there is no result before `begin`
         if pictures:
             draw_curve(self.folder / "curve.png", self.journal.rows)
-        self._write_json("result.json", result)
-        if self.result is not None:
+        self._write_json("result.json", result.json())
+        if result.finished:
             self.journal.finish()
 
     def _read_json(self, name: str) -> dict[str, Any]:
@@ -196,7 +204,7 @@ class Run:
         return content
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        write_text(self.folder / name, json.dumps(content, indent=2) + "\n")
+        write_text(self.folder / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def draw_curve(path: Path, rows: Sequence[Row]) -> None:

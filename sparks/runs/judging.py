@@ -1,10 +1,12 @@
 """What judges a render: critics and objective, built from settings."""
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparks import registry
 from sparks.critics.base import Critic
@@ -13,8 +15,11 @@ from sparks.editors.controls import Controls
 from sparks.errors import SparksError
 from sparks.models.machine import read_dtype
 from sparks.models.weights import is_full_size
-from sparks.runs.cache import Kept, stamp
+from sparks.registry import complete, declared
+from sparks.runs.cache import Cache, stamp
+from sparks.search.evaluation import Watch
 from sparks.search.objective import Objective
+from sparks.search.scoring import p_yes
 from sparks.settings.construct import construct
 from sparks.settings.schema import Config, CriticSettings
 from sparks.settings.yaml import Settings
@@ -23,61 +28,79 @@ from sparks.spaces.base import Space
 
 def build_critic(
     part: str,
-    asked: CriticSettings,
+    wanted: CriticSettings,
     config: Config,
     conditioning: Conditioning,
     folder: Path | None,
-    kept: Kept,
-) -> Any:
+    cache: Cache,
+) -> Critic:
     """A critic, on the model's own weights unless others are given.
 
     Args:
         part: what it is for, `critic` or `judge`; the folder of the model's own weights for it.
-        asked: which one, and how it is shown a video.
+        wanted: which one, and how it is shown a video.
         config: of the edit.
         conditioning: of the clip, on the device where the critic shall be.
         folder: the model's, None for an editor that has none.
-        kept: what an earlier edit loaded, taken over where it is the same.
+        cache: what an earlier edit loaded, taken over where it is the same.
 
     Raises:
         SparksError: it cannot be built from these settings, or there are no weights for it.
     """
-    factory = registry.critics.get(asked.name)
-    model, own = asked.model, getattr(factory, "bundled", part)
-    if model is None and folder is not None and (folder / own).is_dir():
+    factory = registry.critics.get(wanted.name)
+    model, bundled = wanted.model, declared(factory, Critic, "bundled")
+    own = part if bundled is None else bundled.format(part=part)
+    if model is None and bundled is not None and folder is not None and (folder / own).is_dir():
         model = str(folder / own)
     device = conditioning.device
     given: Settings = {
         "device": device,
-        "dtype": read_dtype(asked.dtype)
+        "dtype": read_dtype(wanted.dtype)
         or (torch.bfloat16 if device.type == "cuda" else torch.float32),
         "fps": conditioning.fps,
-        "num_frames": asked.num_frames,
-        "sampling": asked.sampling,
+        "num_frames": wanted.num_frames,
+        "sampling": wanted.sampling,
     }
     if model is not None:
         given["model"] = model
-    elif asked.name == "qwen" or hasattr(factory, "bundled"):
+    elif bundled is not None:
         raise SparksError(
-            f"model {config.model!r} brings no weights in {own}/ for {part} {asked.name!r}; "
+            f"model {config.model!r} brings no weights in {own}/ for {part} {wanted.name!r}; "
             f"give {part}.model, a folder or hub id"
         )
 
     def build(settings: Settings) -> Critic:
-        shown = {"num_frames": asked.num_frames, "sampling": asked.sampling}
+        shown = {"num_frames": wanted.num_frames, "sampling": wanted.sampling}
         inner = Config.resolve({"critic": shown | settings}).critic
-        critic: Critic = build_critic(part, inner, config, conditioning, folder, Kept())
-        return critic
+        return build_critic(part, inner, config, conditioning, folder, Cache())
 
     more = {"static_prompt": config.static_prompt, "build": build}
     heeds = config.static_prompt if more.keys() & inspect.signature(factory).parameters else None
-    recipe = [factory, given, asked.options, stamp(model), stamp(folder), heeds]
-    return kept.get(part, recipe, lambda: construct(part, factory, asked.options, **given, **more))
+    recipe = [factory, given, wanted.options, stamp(model), stamp(folder), heeds]
+
+    def critic() -> Critic:
+        return complete(construct(part, factory, wanted.options, **given, **more), Critic)
+
+    return cache.get(part, recipe, critic)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A critic that no search has seen, and what it is shown."""
+
+    critic: Critic
+    watch: Watch
+    prompt: str
+    seed: int
+
+    def __call__(self, frames: Tensor) -> float:
+        """P(yes) of `frames [T, 3, H, W]`."""
+        return p_yes(self.critic, frames, self.prompt, self.watch, self.seed)
 
 
 def build_judge(
-    config: Config, conditioning: Conditioning, folder: Path | None, kept: Kept
-) -> Critic | None:
+    config: Config, conditioning: Conditioning, folder: Path | None, cache: Cache
+) -> Judge | None:
     """The held-out critic, by default the model's own; it is shown what the critic is shown.
 
     Raises:
@@ -87,13 +110,13 @@ def build_judge(
         return None
     given = {} if config.judge is None else config.judge.model_dump(exclude_unset=True)
     shown: Settings = {"num_frames": config.critic.num_frames, "sampling": config.critic.sampling}
-    asked = CriticSettings(**(shown | given))
-    judge: Critic = build_critic("judge", asked, config, conditioning, folder, kept)
-    return judge
+    wanted = CriticSettings(**(shown | given))
+    critic = build_critic("judge", wanted, config, conditioning, folder, cache)
+    return Judge(critic, wanted.watch, conditioning.prompt, config.seed)
 
 
 def build_objective(
-    config: Config, start: Controls, space: Space, folder: Path | None, kept: Kept
+    config: Config, start: Controls, space: Space, folder: Path | None, cache: Cache
 ) -> Objective:
     """The loss of an edit whose controls start at `start` (batch 1).
 
@@ -104,7 +127,7 @@ def build_objective(
     distance = None
     if options.weights.lpips or options.weights.temporal:
         recipe = [folder, stamp(folder and folder / "perceptual")]
-        distance = kept.get("distance", recipe, lambda: perceptual_distance(folder, config.model))
+        distance = cache.get("distance", recipe, lambda: perceptual_distance(folder, config.model))
         distance = distance.to(anchor.alpha.device)
     return Objective(
         options.weights,

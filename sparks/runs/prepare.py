@@ -1,6 +1,7 @@
 """From settings to a problem that can be searched: everything loaded, encoded and checked."""
 
-import functools
+from __future__ import annotations
+
 import hashlib
 import tempfile
 from collections.abc import Callable
@@ -14,230 +15,175 @@ from torch import Tensor
 
 from sparks import registry
 from sparks.critics.base import Critic
+from sparks.editors.base import Editor
 from sparks.editors.conditioning import Conditioning
-from sparks.errors import SparksError
 from sparks.media.clip import Clip, fit_clip, read_clip
-from sparks.media.ffmpeg import check_video
 from sparks.models.fingerprint import fingerprints
-from sparks.models.machine import check_device, read_dtype
+from sparks.models.machine import read_dtype
 from sparks.models.memory import enough_memory
 from sparks.models.quiet import quiet_libraries
-from sparks.models.weights import fetch, find
-from sparks.runs.cache import Kept, stamp
-from sparks.runs.judging import build_critic, build_judge, build_objective
+from sparks.registry import complete
+from sparks.runs.cache import Cache, stamp
+from sparks.runs.judging import Judge, build_critic, build_judge, build_objective
 from sparks.runs.memory_plan import Plan, plan_edit
 from sparks.runs.progress import Silent
-from sparks.runs.trackers import check_trackers
+from sparks.runs.resolve import Resolved, resolve
 from sparks.search.budget import Budget
-from sparks.search.driver import Solver
 from sparks.search.problem import EditProblem
+from sparks.search.protocols import Solver
 from sparks.settings.construct import construct
-from sparks.settings.layers import merge, recommended, without_code
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
 
-FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
 # Settings that an encoded clip, and its prompt-only render at full guidance, depend on.
 _ENCODED_BY = {
     *("prompt", "static_prompt", "negative_prompt", "audio_prompt", "prefix_frames", "window"),
     *("clip", "sampling", "guidance", "seed"),
 }
+# Settings that the memory an edit needs depends on.
+_PLANNED_BY = {"model", "device", "dtype", "editor", "critic", "judge", "clip", "sampling"}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything an edit needs, loaded and checked."""
+    """Everything an edit needs, loaded and checked.
+
+    Attributes:
+        config: what was resolved.
+        source: the clip, brought to the shape that is edited.
+        problem: to be searched.
+        solver: that searches.
+        judge: is never searched with; None if there is none.
+        facts: what is edited, for the record.
+        baseline: gives the prompt-only render at full guidance.
+    """
 
     config: Config
     source: Clip
     problem: EditProblem
     solver: Solver
-    judge: Critic | None  # is never searched with
-    facts: Settings  # what is edited, for the record
-    baseline: Callable[[], Tensor]  # the prompt-only render at full guidance
+    judge: Judge | None
+    facts: Settings
+    baseline: Callable[[], Tensor]
 
 
-def prepare(settings: Settings, report: Silent | None = None, kept: Kept | None = None) -> Prepared:
+def prepare(
+    settings: Settings | Resolved, reporter: Silent | None = None, cache: Cache | None = None
+) -> Prepared:
     """Load models and clip, encode, and build the problem; arguments as of `sparks.edit`.
 
     Raises:
         SparksError: something about the input is wrong.
     """
+    resolved = settings if isinstance(settings, Resolved) else resolve(settings)
     with quiet_libraries(), enough_memory("loading and encoding"):
-        return _prepare(settings, report or Silent(), kept or Kept())
+        return _Workshop(resolved, reporter or Silent(), cache or Cache()).prepare()
 
 
-def _prepare(settings: Settings, report: Silent, kept: Kept) -> Prepared:
-    asked = check_settings(settings)
-    torch.manual_seed(asked.seed)
-    report.stage("loading the editor")
-    origin = _editor_recipe(asked)
-    _fetch_critics(asked)
-    plan = kept.get("plan", origin, lambda: _plan(asked, report))
-    editor = kept.get("editor", origin, lambda: _build_editor(asked, plan))
-    folder = _model_folder(editor)
-    with tempfile.TemporaryDirectory() as scratch:
-        video, task = _source(asked, Path(scratch))
-        advice = without_code(recommended(folder), folder, settings) if folder else {}
-        preferred = _preferred(merge(advice, settings))
-        config = Config.resolve(merge(FALLBACK, task, advice, preferred, settings))
-        report.stage("reading the clip")
-        clip = _read(video, config, editor)
-        with video.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    report.stage("encoding clip and prompts")
-    encoded = (origin, digest, config.model_dump(include=_ENCODED_BY))
-    conditioning = kept.get("conditioning", encoded, lambda: _condition(editor, clip, config))
-    report.stage("loading the critic")
-    critic = build_critic("critic", config.critic, config, conditioning, folder, kept)
-    judge = build_judge(config, conditioning, folder, kept)
-    torch.manual_seed(asked.seed)  # whatever was loaded or kept, what follows draws the same
-    problem = _build_problem(editor, conditioning, critic, config, folder, kept)
-    facts = _facts(config, clip, conditioning, {"name": video.name, "sha256": digest})
-    facts |= {"fingerprint": fingerprints(folder)} if folder else {}
-    facts |= {"memory": plan.record()} if plan is not None and plan.large else {}
+class _Workshop:
+    """Builds the parts of one edit, each taken from the cache where what it is made of is equal."""
 
-    def baseline() -> Tensor:
-        untuned = editor.start(conditioning)
-        render = functools.partial(problem.render, untuned, config.guidance.final)
-        return kept.get("baseline", encoded, render)
+    def __init__(self, resolved: Resolved, reporter: Silent, cache: Cache) -> None:
+        self.resolved, self.config, self.folder = resolved, resolved.config, resolved.folder
+        self.reporter, self.cache = reporter, cache
 
-    return Prepared(config, clip, problem, _build_solver(config), judge, facts, baseline)
+    def prepare(self) -> Prepared:
+        config = self.config
+        torch.manual_seed(config.seed)
+        self.reporter.stage("loading the editor")
+        plan = self.plan()
+        editor, origin = self.editor(plan)
+        clip, source = self.clip(editor)
+        self.reporter.stage("encoding clip and prompts")
+        encoded = (origin, source["sha256"], config.model_dump(include=_ENCODED_BY))
+        conditioning = self.cache.get(
+            "conditioning", encoded, lambda: _condition(editor, clip, config)
+        )
+        self.reporter.stage("loading the critic")
+        critic = build_critic(
+            "critic", config.critic, config, conditioning, self.folder, self.cache
+        )
+        judge = build_judge(config, conditioning, self.folder, self.cache)
+        torch.manual_seed(config.seed)  # whatever was loaded or cached, what follows draws the same
+        problem = self.problem(editor, conditioning, critic)
+        facts = _facts(config, clip, conditioning, source)
+        facts |= {"fingerprint": fingerprints(self.folder)} if self.folder else {}
+        facts |= {"memory": plan.record()} if plan is not None and plan.large else {}
 
+        def render() -> Tensor:
+            return problem.render(editor.start(conditioning), config.guidance.final)
 
-def _build_problem(
-    editor: Any,
-    conditioning: Conditioning,
-    critic: Critic,
-    config: Config,
-    folder: Path | None,
-    kept: Kept,
-) -> EditProblem:
-    start = editor.start(conditioning)
-    space = construct(
-        "space",
-        registry.spaces.get(config.space.name),
-        config.space.options,
-        start=start,
-        silence=conditioning.silence,
-    )
-    return EditProblem(
-        editor,
-        conditioning,
-        critic,
-        space,
-        build_objective(config, start, space, folder, kept),
-        budget=Budget.parse(config.budget),
-        sampling=config.sampling,
-        guidance=config.guidance.tuning,
-        watch=config.critic.watch,
-        seed=config.seed,
-    )
+        def baseline() -> Tensor:
+            return self.cache.get("baseline", encoded, render)
 
+        return Prepared(config, clip, problem, self.resolved.solver, judge, facts, baseline)
 
-def check_settings(settings: Settings) -> Config:
-    """Find mistakes that need no model before one is loaded.
+    def plan(self) -> Plan | None:
+        """See that everything fits before it is loaded."""
+        inputs = [self.config.model_dump(include=_PLANNED_BY), stamp(self.folder)]
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(self.config.device or default)
+        plan = self.cache.get("plan", inputs, lambda: plan_edit(self.config, device))
+        for line in plan.lines() if plan is not None and plan.large else ():
+            self.reporter.stage(line)
+        return plan
 
-    Raises:
-        SparksError: the first one found.
-    """
-    config = Config.resolve(settings)
-    Budget.parse(config.budget)
-    check_trackers(config.listeners)
-    for table, plugin in (
-        (registry.editors, config.editor),
-        (registry.critics, config.critic),
-        (registry.critics, config.judge or config.critic),
-        (registry.spaces, config.space),
-        (registry.solvers, config.solver),
-    ):
-        table.get(plugin.name)
-    if "name" in settings.get("solver", {}):  # else the model may know a better one, with others
-        _build_solver(config)
-    check_device(config.device)
-    read_dtype(config.dtype)
-    read_dtype(config.critic.dtype)
-    read_dtype((config.judge or config.critic).dtype)
-    if config.video is not None:
-        check_video(config.video)
-        if not config.prompt:
-            raise SparksError(f"no prompt for {config.video}; say what to show with --prompt")
-    if config.prefix_frames is not None and config.window is not None:
-        raise SparksError("give prefix_frames or window, not both: each says what is regenerated")
-    return config
+    def editor(self, plan: Plan | None) -> tuple[Editor, Any]:
+        """The editor, and all that decides which one it is."""
+        config = self.config
+        factory = registry.editors.get(config.editor.name)
+        given: Settings = {"model": config.model, "device": config.device}
+        given["dtype"] = read_dtype(config.dtype)
+        if plan is not None:
+            given |= {"storage": plan.storage, "text_device": plan.text_device}
+        given = {name: value for name, value in given.items() if name not in config.editor.options}
+        origin = [factory, given, config.editor.options, stamp(self.folder)]
 
+        def build() -> Editor:
+            editor: Editor = construct("editor", factory, config.editor.options, **given)
+            return complete(editor, Editor)
 
-def _build_solver(config: Config) -> Solver:
-    factory = registry.solvers.get(config.solver.name)
-    solver: Solver = construct("solver", factory, config.solver.options)
-    return solver
+        return self.cache.get("editor", origin, build), origin
+
+    def clip(self, editor: Editor) -> tuple[Clip, dict[str, str]]:
+        """The source in the shape that is edited, with its file's name and digest."""
+        self.reporter.stage("reading the clip")
+        with tempfile.TemporaryDirectory() as scratch:
+            video = self.source(Path(scratch))
+            clip = _read(video, self.config, editor)
+            with video.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return clip, {"name": video.name, "sha256": digest}
+
+    def source(self, scratch: Path) -> Path:
+        task = self.resolved.task
+        if task is None:
+            return Path(str(self.config.video))
+        path = scratch / f"{task.name}.mp4"
+        task.source.write(path, task.static_prompt)
+        return path
+
+    def problem(self, editor: Editor, conditioning: Conditioning, critic: Critic) -> EditProblem:
+        config = self.config
+        start = editor.start(conditioning)
+        factory = registry.spaces.get(config.space.name)
+        silence = conditioning.silence
+        space = construct("space", factory, config.space.options, start=start, silence=silence)
+        return EditProblem(
+            editor,
+            conditioning,
+            critic,
+            space,
+            build_objective(config, start, space, self.folder, self.cache),
+            budget=Budget.parse(config.budget),
+            sampling=config.sampling,
+            guidance=config.guidance.tuning,
+            watch=config.critic.watch,
+            seed=config.seed,
+        )
 
 
-def _preferred(settings: Settings) -> Settings:
-    """The space that the chosen solver searches, its `default_space`, unless one is named."""
-    solver = _build_solver(Config.resolve(settings))
-    space = getattr(solver, "default_space", None)
-    return {} if space is None else {"space": space}
-
-
-def _fetch_critics(config: Config) -> None:
-    """Have the critics' weights on this machine before anything is loaded."""
-    for asked in (config.critic, config.judge):
-        if asked is not None and asked.name == "qwen" and asked.model is not None:
-            fetch(asked.model)
-
-
-def _plan(config: Config, report: Silent) -> Plan | None:
-    """See that everything fits before it is loaded."""
-    default = "cuda" if torch.cuda.is_available() else "cpu"
-    plan = plan_edit(config, torch.device(config.device or default))
-    for line in plan.lines() if plan is not None and plan.large else ():
-        report.stage(line)
-    return plan
-
-
-def _build_editor(config: Config, plan: Plan | None) -> Any:
-    return construct(
-        "editor",
-        registry.editors.get(config.editor.name),
-        config.editor.options,
-        model=config.model,
-        device=config.device,
-        dtype=read_dtype(config.dtype),
-        **_planned(config, plan),
-    )
-
-
-def _planned(config: Config, plan: Plan | None) -> Settings:
-    given = {} if plan is None else {"storage": plan.storage, "text_device": plan.text_device}
-    return {name: value for name, value in given.items() if name not in config.editor.options}
-
-
-def _editor_recipe(config: Config) -> list[Any]:
-    """Whatever decides which editor is loaded."""
-    folder = find(config.model)
-    factory = registry.editors.get(config.editor.name)
-    return [factory, config.editor, config.model, config.device, config.dtype, stamp(folder)]
-
-
-def _source(config: Config, scratch: Path) -> tuple[Path, Settings]:
-    """The video to edit and, for the bundled task, the settings that belong to it."""
-    if config.video is not None:
-        return Path(config.video), {}
-    from sparks.pocket.tasks import default_task
-
-    task = default_task()
-    settings = {
-        "prompt": task.prompt,
-        "static_prompt": task.static_prompt,
-        "prefix_frames": task.prefix_frames,
-    }
-    path = scratch / f"{task.name}.mp4"
-    task.source.write(path, task.static_prompt)
-    return path, settings
-
-
-def _read(video: Path, config: Config, editor: Any) -> Clip:
+def _read(video: Path, config: Config, editor: Editor) -> Clip:
     shape = config.clip
     fps = None if shape.fps is None else Fraction(shape.fps).limit_denominator(1001)  # of 23.976
     return fit_clip(
@@ -249,10 +195,10 @@ def _read(video: Path, config: Config, editor: Any) -> Clip:
     )
 
 
-def _condition(editor: Any, clip: Clip, config: Config) -> Conditioning:
+def _condition(editor: Editor, clip: Clip, config: Config) -> Conditioning:
     """Encode once; a silent clip gets the sound the editor imagines for it."""
     prompt = config.prompt or ""
-    conditioning: Conditioning = editor.prepare(
+    conditioning = editor.prepare(
         clip,
         prompt,
         negative_prompt=config.negative_prompt,
@@ -289,9 +235,5 @@ def _facts(
             "frames": conditioning.prefix_frames_kept,
         },
         "seeds": {"noise": config.seed, "search": config.seed, "windows": config.seed},
+        "settings": config.digests(),
     }
-
-
-def _model_folder(editor: Any) -> Path | None:
-    folder = getattr(editor, "folder", None)
-    return None if folder is None else Path(folder.path)

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparks.media.clip import Clip, write_clip
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.evaluation import Evaluation
+from sparks.search.problem import EditProblem
 
 
 class Previews:

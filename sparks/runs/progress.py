@@ -3,11 +3,12 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.runs.result import Result
+from sparks.search.evaluation import Evaluation
+from sparks.search.problem import EditProblem
 
 
 class Silent:
@@ -194,25 +195,31 @@ _FILES = {
 }
 
 
-def _skipped(result: Mapping[str, Any]) -> str:
-    count = result.get("skipped", 0)
-    return f"; {count} evaluations gave no number and were skipped" if count else ""
-
-
-def summary(result: Mapping[str, Any]) -> str:
-    """What an edit reached and where it is, in words; `result` as of `sparks.edit`."""
+def summary(result: Result) -> str:
+    """What an edit reached and where it is, in words."""
     files = (f"  {name:<17}  {what}" for name, what in _FILES.items())
-    return "\n".join((verdict(result), f"Written to {result['run_dir']}:", *files))
+    return "\n".join((verdict(result), f"Written to {result.run_dir}:", *files))
 
 
-def verdict(result: Mapping[str, Any]) -> str:
+def verdict(result: Result) -> str:
     """What an edit reached and why its search ended, in two lines."""
-    spent, ended = result["spent"], result["stopped_by"]
-    answer = "yes" if result["p_yes_edited"] > 0.5 else "no"
+    spent, ended = result.spent, result.stopped_by
+    why = _ENDS.get(ended, f"its budget of {ended} was spent")
+    count = result.skipped
+    skipped = f"; {count} evaluations gave no number and were skipped" if count else ""
     return (
-        f"The critic says {answer} to the edit: P(yes) {result['p_yes_edited']:.3f} "
-        f"(before tuning {result['p_yes_baseline']:.3f}, "
-        f"best of the search {result['p_yes_best']:.3f}).\n"
-        f"The search ended after {spent['renders']} renders in {spent['wall_clock']:.0f} s: "
-        f"{_ENDS.get(ended, f'its budget of {ended} was spent')}{_skipped(result)}."
+        f"The critic says {_answer(result.p_yes_edited)} to the edit: "
+        f"P(yes) {_shown(result.p_yes_edited)} "
+        f"(before tuning {_shown(result.p_yes_baseline)}, "
+        f"best of the search {_shown(result.p_yes_best)}).\n"
+        f"The search ended after {spent['renders']:.0f} renders in {spent['wall_clock']:.0f} s: "
+        f"{why}{skipped}."
     )
+
+
+def _answer(p_yes: float | None) -> str:
+    return "nothing" if p_yes is None else "yes" if p_yes > 0.5 else "no"
+
+
+def _shown(p_yes: float | None) -> str:
+    return "no number" if p_yes is None else f"{p_yes:.3f}"

@@ -9,23 +9,24 @@ from typing import Any
 from sparks.editors.controls import controls_metadata
 from sparks.errors import SparksError
 from sparks.media.ffmpeg import check_video, opened
+from sparks.runs.result import Result
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
 
 log = logging.getLogger("sparks")
 
 
-def recipe(config: Config, facts: Settings, result: Settings, index: int, noise: int) -> Settings:
+def recipe(config: Config, facts: Settings, result: Result, index: int, noise: int) -> Settings:
     """Everything that an edit is repeated from, and what it reached.
 
     Args:
         config: resolved.
         facts: source, clip, kept frames, seeds and fingerprints, as in `run.json`.
-        result: as in `result.json`.
+        result: what it reached.
         index: of the evaluation that was rendered.
         noise: seed of its noise.
     """
-    scores = {name: value for name, value in result.items() if name.startswith("p_yes")}
+    scores = {name: value for name, value in result.json().items() if name.startswith("p_yes")}
     return {
         **facts,
         "seeds": facts["seeds"] | {"noise": noise},
@@ -33,7 +34,7 @@ def recipe(config: Config, facts: Settings, result: Settings, index: int, noise:
         "solver": config.solver.name,
         "space": config.space.name,
         "index": index,
-        "scores": scores | {"total": sum(result["losses"].values())},
+        "scores": scores | {"total": result.total},
         "config": config.model_dump(mode="json"),
     }
 

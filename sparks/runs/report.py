@@ -11,6 +11,7 @@ from sparks.errors import SparksError
 from sparks.files import write_text
 from sparks.runs.folder import draw_curve
 from sparks.runs.progress import verdict
+from sparks.runs.result import read_result
 from sparks.runs.watch import history, read_json
 from sparks.search.history import Row
 
@@ -63,7 +64,7 @@ def _transferred(run: Path) -> bool:
 
 def _state(rows: list[Row], result: Mapping[str, Any]) -> str:
     if "stopped_by" in result:
-        return verdict(result)
+        return verdict(read_result(result, Path("result.json")))
     if "p_yes_transfer" in result:
         return (
             f"Controls of {result['controls']}: P(yes) {result['p_yes_transfer']:.3f} with them, "

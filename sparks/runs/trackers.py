@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sparks.errors import SparksError
-from sparks.search.problem import Evaluation
+from sparks.search.evaluation import Evaluation
 from sparks.settings.schema import Config
 
 

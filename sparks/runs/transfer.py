@@ -11,8 +11,8 @@ from torch import Tensor
 from sparks.editors.controls import Controls, load_controls
 from sparks.errors import SparksError
 from sparks.files import write_text
-from sparks.runs.cache import Kept
-from sparks.runs.edit import judged, with_sound
+from sparks.runs.cache import Cache
+from sparks.runs.edit import with_sound
 from sparks.runs.folder import Run
 from sparks.runs.gap import AROUND, clip_scorer, critic_scorer, draw_gaps, frame_gaps
 from sparks.runs.prepare import Prepared, prepare
@@ -33,8 +33,8 @@ def transfer(
     run: Path,
     settings: Settings,
     output: Path | None = None,
-    report: Silent | None = None,
-    kept: Kept | None = None,
+    reporter: Silent | None = None,
+    cache: Cache | None = None,
 ) -> Settings:
     """Render a clip with the controls that were tuned for another.
 
@@ -45,8 +45,8 @@ def transfer(
         run: a run directory, or its `best.safetensors`.
         settings: the user's: `video`, `prompt` and whatever else shall differ from the run's.
         output: where videos, `gap.png` and `result.json` are written; new under `runs` by default.
-        report: where progress is shown.
-        kept: what an earlier edit or transfer loaded.
+        reporter: where progress is shown.
+        cache: what an earlier edit or transfer loaded.
 
     Returns:
         `run_dir`, `controls`, P(yes) of critic and judge for the prompt-only render and the
@@ -59,19 +59,21 @@ def transfer(
     path = run / "best.safetensors" if run.is_dir() else run
     made, controls = read_recipe(path), load_controls(path)
     asked = merge(without_code(_inherited(made), path, settings), _UNSEARCHED, settings)
-    report = report or Silent()
+    reporter = reporter or Silent()
     place = Run(output, f"transfer {asked.get('prompt') or ''}")
-    with report:
-        prepared = prepare(asked, report, kept)
+    with reporter:
+        prepared = prepare(asked, reporter, cache)
         _check_same(made, prepared, path)
+        fitted = fit_controls(
+            controls, prepared.problem.editor.start(prepared.problem.conditioning)
+        )
+        reporter.stage("rendering with and without the controls")
         problem, config = prepared.problem, prepared.config
-        fitted = fit_controls(controls, problem.editor.start(problem.conditioning))
-        report.stage("rendering with and without the controls")
         frames = {
             "baseline": prepared.baseline(),
             "transfer": problem.render(fitted, config.guidance.final),
         }
-        report.stage("comparing frame by frame")
+        reporter.stage("comparing frame by frame")
         result = {
             "run_dir": str(place.folder),
             "controls": str(path),
@@ -79,7 +81,7 @@ def transfer(
             **_gaps(place.folder / "gap.png", prepared, frames),
             "stretched": fitted.alpha.shape[2] / controls.alpha.shape[2],
         }
-        report.stage("writing the videos")
+        reporter.stage("writing the videos")
         _write(place, prepared, fitted, frames, made, result)
     return result
 
@@ -136,15 +138,15 @@ def _scores(prepared: Prepared, frames: dict[str, Tensor]) -> Settings:
     scores: Settings = {}
     for name, each in frames.items():
         scores[f"p_yes_{name}"] = prepared.problem.ask(each)
-        scores[f"p_yes_judge_{name}"] = judged(prepared, each)
+        scores[f"p_yes_judge_{name}"] = prepared.judge and prepared.judge(each)
     return scores
 
 
 def _gaps(path: Path, prepared: Prepared, frames: dict[str, Tensor]) -> Settings:
     problem, source_prompt = prepared.problem, prepared.config.static_prompt
-    folder = getattr(getattr(problem.editor, "folder", None), "path", None)
-    if source_prompt and folder is not None and (Path(folder) / "clip").is_dir():
-        score = clip_scorer(Path(folder) / "clip", problem.prompt, source_prompt, problem.device)
+    folder = problem.editor.folder
+    if source_prompt and folder is not None and (folder / "clip").is_dir():
+        score = clip_scorer(folder / "clip", problem.prompt, source_prompt, problem.device)
         measured_by, around = "CLIP, log odds", 1
     else:
         score, around = critic_scorer(problem.critic, problem.prompt, source_prompt), AROUND

@@ -1,87 +1,29 @@
 """The driver: runs any solver on a problem and keeps the best evaluation as it was scored."""
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.models.memory import OutOfMemory
+from sparks.registry import complete
 from sparks.search.budget import BudgetExhausted
 from sparks.search.checkpoints import Checkpoint
+from sparks.search.evaluation import Evaluation
 from sparks.search.history import Past, Row, to_evaluation, to_row
 from sparks.search.interruption import Interruption
 from sparks.search.journal import Journal
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.problem import EditProblem
+from sparks.search.protocols import AskTell, Solver
 
 log = logging.getLogger("sparks")
 
 IN_A_ROW = 3  # evaluations without a usable number that end a search
 
 Listener = Callable[[Evaluation, Evaluation], None]  # an evaluation, and the best one so far
-
-
-class Solver(Protocol):
-    """Anything that searches. It never counts, logs, saves or stops for the budget.
-
-    An attribute `patience` (evaluations without a new best) makes the driver stop early.
-    `default_space` (settings of a space) is searched unless the user names one, and `report` (plain
-    data), if there is any in the end, stands in the result.
-    `varies_noise = True` lets candidates under other noise than the search's own be the best.
-    """
-
-    def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
-        """Search until `problem.evaluate` raises or nothing is left to try; start at z = 0."""
-
-
-class AskTell(ABC):
-    """A solver in two halves: propose candidates, learn from their evaluations.
-
-    One that needs gradients gives a `state_dict()` of plain data and takes it back with
-    `load_state_dict(state)` after `setup`: all that `tell` and what follows depend on, as it is
-    after `ask`. The others are deterministic in `rng` and in what they are told, and are resumed by
-    being told it again.
-    """
-
-    needs_gradient = False
-    noise: int | Sequence[int] | None = None  # seeds of what is asked next; None is the search's
-
-    def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
-        """Evaluate the start, then ask and tell until the driver ends it."""
-        self.setup(problem, rng)
-        self.search(problem, torch.zeros(1, problem.dim, device=problem.device))
-
-    def search(self, problem: EditProblem, z: Tensor) -> None:
-        """Tell and ask from candidates `z [B, k]` on."""
-        while True:
-            progress = problem.meter.progress
-            evaluations = problem.evaluate(z, gradient=self.needs_gradient, seed=self.noise)
-            if self.needs_gradient:
-                evaluations = [evaluation for evaluation in evaluations if evaluation.finite]
-            if evaluations:
-                self.tell(evaluations, progress)
-            z = self.ask()
-
-    @abstractmethod
-    def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
-        """Prepare for a problem; called once, before anything else."""
-
-    @abstractmethod
-    def ask(self) -> Tensor:
-        """Candidates `[B, k]` to evaluate next."""
-
-    @abstractmethod
-    def tell(self, evaluations: list[Evaluation], progress: float) -> None:
-        """Learn from what was asked; `progress` is the share of the budget spent before it.
-
-        With gradients, evaluations are left out whose total or gradient is no number; without, a
-        total may be NaN.
-        """
 
 
 @dataclass(frozen=True)
@@ -129,7 +71,7 @@ def solve(
         SparksError: not one evaluation could be kept, or `journal` cannot be written or is of
             another search.
     """
-    keeper = _Keeper(problem, solver, listeners, journal)
+    keeper = _Keeper(problem, complete(solver, Solver), listeners, journal)
     with Interruption() as interruption:
 
         def guard() -> None:
@@ -160,7 +102,7 @@ def _run(problem: EditProblem, solver: Solver, rng: np.random.Generator, keeper:
     """Search from the start, or go on: from the solver's state, else by recalling every row."""
     rows, checkpoint = keeper.rows, keeper.checkpoint
     if checkpoint is None:
-        if rows and getattr(solver, "needs_gradient", False):
+        if rows and solver.needs_gradient:
             log.warning("there is no state to go on from: %d gradients are made again", len(rows))
         problem.resume(Past(rows), 0)
         return solver.run(problem, rng)
@@ -170,10 +112,10 @@ def _run(problem: EditProblem, solver: Solver, rng: np.random.Generator, keeper:
     past = Past(rows, dict(enumerate(gradients, after)))
     problem.resume(past, after, rows[after - 1]["cost"] if after else None)
     keeper.restore(checkpoint, problem.device)
-    stateful: Any = solver
-    stateful.setup(problem, rng)
-    stateful.load_state_dict(checkpoint.state)
-    return stateful.search(problem, checkpoint.z.to(problem.device))
+    assert isinstance(solver, AskTell)  # no other has a checkpoint
+    solver.setup(problem, rng)
+    solver.load_state_dict(checkpoint.state)
+    return solver.search(problem, checkpoint.z.to(problem.device))
 
 
 class _Keeper:
@@ -187,13 +129,12 @@ class _Keeper:
         journal: Journal | None,
     ) -> None:
         own_noise = problem.conditioning.seed
-        self.seed = None if getattr(solver, "varies_noise", False) else own_noise
-        self.patience: int | None = getattr(solver, "patience", None)
-        stateful = isinstance(solver, AskTell)
-        self.state_dict = getattr(solver, "state_dict", None) if stateful else None
+        self.seed = None if solver.varies_noise else own_noise
+        self.patience = solver.patience
+        self.stateful = solver if isinstance(solver, AskTell) else None
         self.listeners, self.journal = listeners, journal
         self.rows: list[Row] = list(journal.rows) if journal else []
-        self.checkpoint = journal.checkpoint if journal and self.state_dict else None
+        self.checkpoint = journal.checkpoint if journal and self.stateful else None
         self.start: Evaluation | None = None
         self.best: Evaluation | None = None
         self.count = self.skipped = self.in_a_row = 0
@@ -256,12 +197,13 @@ class _Keeper:
     def _checkpoint(
         self, evaluations: list[Evaluation], skipped: tuple[int, int]
     ) -> Checkpoint | None:
-        if self.state_dict is None:
+        state = self.stateful.state_dict() if self.stateful else None
+        if state is None:
             return None
         gradients = [each.gradient for each in evaluations if each.gradient is not None]
         return Checkpoint(
             evaluations=self.count,
-            state=self.state_dict(),
+            state=state,
             z=torch.stack([evaluation.z for evaluation in evaluations]),
             gradients=torch.stack(gradients) if gradients else None,
             best=None if self.best is None else self.best.z,

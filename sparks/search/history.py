@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from sparks.errors import SparksError
+from sparks.search.evaluation import Evaluation
 from sparks.search.objective import Losses
-from sparks.search.problem import Evaluation
 
 Row = dict[str, Any]
 

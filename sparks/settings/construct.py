@@ -3,12 +3,13 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 from sparks.settings.yaml import Settings
+from sparks.signatures import field_names, option_hints, option_type
 
 
 def construct(kind: str, factory: Callable[..., Any], options: Settings, **given: Any) -> Any:
@@ -31,23 +32,26 @@ def construct(kind: str, factory: Callable[..., Any], options: Settings, **given
     try:
         return factory(**accepted, **checked)
     except (TypeError, ValueError) as error:
-        shown = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        shown = ", ".join(f"{name}={shorten(repr(value))}" for name, value in options.items())
         raise SparksError(f"{kind} refuses {shown or 'its settings'}: {error}") from error
 
 
 def _typed(kind: str, factory: Callable[..., Any], name: str, value: Any) -> Any:
     """`value` as the annotation of the plugin's parameter wants it, where there is one."""
-    factory = getattr(factory, "func", factory)  # a variant is a partial
+    hints = option_hints(factory)
+    if name not in hints:
+        return value
     try:
-        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-        adapter = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))
-    except (KeyError, NameError, TypeError, PydanticUserError):
-        return value  # not annotated, or not in a way that can be checked
-    try:
-        return adapter.validate_python(value)
+        return option_type(factory, name, hints[name]).validate_python((value,))[0]
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise SparksError(f"{kind}.{name}={value!r} is not usable: {reason}") from None
+        first = error.errors()[0]
+        path = ".".join([kind, name, *map(str, first["loc"][1:])])
+        if first["type"] == "unexpected_keyword_argument":
+            raise SparksError(
+                unknown(path, path.rpartition(".")[2], field_names(hints[name]))
+            ) from None
+        text = shorten(repr(first["input"]))
+        raise SparksError(f"{path}={text} is not usable: {first['msg']}") from None
 
 
 def unknown(key: str, last: str, known: Iterable[str]) -> str:
@@ -55,4 +59,4 @@ def unknown(key: str, last: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(last, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown setting {key!r}{meant} (known here: {', '.join(known)})"
+    return f"unknown setting {shorten(key)!r}{meant} (known here: {', '.join(known)})"

@@ -7,14 +7,14 @@ from typing import Any
 
 from sparks import registry
 from sparks.errors import SparksError
-from sparks.search.problem import Watch
+from sparks.search.evaluation import Watch
 from sparks.settings.yaml import Settings, parse, read_settings
 
 
 def merge(*layers: Settings) -> Settings:
     """Later layers win, key by key; a plugin takes no options of one with another name.
 
-    How renders are shown to a critic (`sparks.search.problem.Watch`) is no option of the critic.
+    How renders are shown to a critic (`sparks.search.evaluation.Watch`) is no option of the critic.
     """
     result: Settings = {}
     for layer in layers:

@@ -4,6 +4,8 @@ Layers, later ones winning: the model folder's `sparks.yaml`, presets and files 
 command-line options, `--set key=value`; see `sparks.settings.layers`.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_type_hints
@@ -15,8 +17,8 @@ from sparks.editors.guidance import Guidance, ModalityGuidance
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
 from sparks.models.weights import BUNDLED
+from sparks.search.evaluation import Watch
 from sparks.search.objective import LatentSchedule, Reduction, Weights
-from sparks.search.problem import Watch
 from sparks.settings.construct import unknown
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
@@ -67,7 +69,7 @@ class EditorSettings(_Plugin):
 class CriticSettings(_Plugin):
     """The judge and what it sees; without `model`, the one in the generator's own folder.
 
-    `num_frames`, `sampling`, `windows` and `start` are those of `sparks.search.problem.Watch`.
+    `num_frames`, `sampling`, `windows` and `start` are those of `sparks.search.evaluation.Watch`.
     """
 
     name: str = "qwen"
@@ -119,6 +121,15 @@ class ObjectiveSettings(_Section):
     size: tuple[int, int] | None = None
 
 
+# What a search does not depend on; the video is told by its own digest.
+_APART: Any = {
+    **dict.fromkeys(
+        ("video", "device", "budget", "sound", "preview_every", "listeners", "judge"), True
+    ),
+    "guidance": {"final"},
+}
+
+
 class Config(_Section):
     """Everything that decides an edit. Without `video`, the bundled task is edited.
 
@@ -162,6 +173,15 @@ class Config(_Section):
             return cls.model_validate(merge(*layers))
         except ValidationError as error:
             raise SparksError(_explain(cls, error)) from None
+
+    def digests(self) -> dict[str, str]:
+        """A fingerprint of each setting that a search depends on, to tell whether it was changed.
+
+        The budget may grow, the final render be guided otherwise, and be shown otherwise.
+        """
+        searched = self.model_dump(mode="json", exclude=_APART, exclude_defaults=True)
+        texts = {name: json.dumps(value, sort_keys=True) for name, value in searched.items()}
+        return {name: hashlib.sha256(t.encode()).hexdigest()[:12] for name, t in texts.items()}
 
     def dump(self) -> str:
         """YAML from which the same configuration is read again."""

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.search.driver import AskTell
-from sparks.search.problem import EditProblem, Evaluation
-
-RATE = 5e-3  # the paper's, for spaces that name none
+from sparks.search.evaluation import Evaluation
+from sparks.search.problem import EditProblem
+from sparks.search.protocols import AskTell
 
 
 class Descent(AskTell):
@@ -54,7 +53,7 @@ class Descent(AskTell):
 
     def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
         """Start at z = 0 with an optimiser that has seen nothing."""
-        self.peak = getattr(problem.space, "rate", RATE) if self.lr is None else self.lr
+        self.peak = problem.space.rate if self.lr is None else self.lr
         self.z = torch.zeros(problem.dim, device=problem.device)
         self.optimizer = self.make_optimizer(self.z)
 

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from sparks.errors import SparksError
+from sparks.search.evaluation import Evaluation
 from sparks.search.objective import Weights
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.problem import EditProblem
 
 TERMS = tuple(field.name for field in fields(Weights))
 MOST = 100.0  # a loss term above this reads as this, so that an observation is finite

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.search.driver import AskTell
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.evaluation import Evaluation
+from sparks.search.problem import EditProblem
+from sparks.search.protocols import AskTell
 from sparks.solvers.sampling import affordable, check_population, fitting
 from sparks.spaces.base import LOW_DIMENSIONAL
 

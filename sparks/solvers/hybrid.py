@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.evaluation import Evaluation
+from sparks.search.problem import EditProblem
 from sparks.solvers.adam import Adam
 from sparks.solvers.ngd import normalised
 from sparks.solvers.sampling import draw, fitting

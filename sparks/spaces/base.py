@@ -20,7 +20,13 @@ AUDIO_INITS = ("source", "zero", "random")
 
 @runtime_checkable
 class Space(Protocol):
-    """A set of controls with coordinates; `decode(0)` is where every search starts."""
+    """A set of controls with coordinates; `decode(0)` is where every search starts.
+
+    Attributes:
+        rate: what Adam learns at here, unless told otherwise.
+    """
+
+    rate: float = 5e-3
 
     @property
     def dim(self) -> int:

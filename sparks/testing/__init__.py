@@ -2,7 +2,8 @@
 
 from sparks.testing.critics import check_critic
 from sparks.testing.editors import check_editor
+from sparks.testing.options import check_options
 from sparks.testing.solvers import check_solver
 from sparks.testing.spaces import check_space
 
-__all__ = ["check_critic", "check_editor", "check_solver", "check_space"]
+__all__ = ["check_critic", "check_editor", "check_options", "check_solver", "check_space"]

@@ -25,6 +25,9 @@ def check_critic(critic: Critic, frames: Tensor, question: str, *, atol: float =
     """
     import torch
 
+    from sparks.critics import Critic
+    from sparks.registry import declared
+
     assert frames.shape[0] >= 2, f"give at least two videos to compare, not {frames.shape[0]}"
     frames = frames.detach()
     before = frames.clone()
@@ -41,7 +44,7 @@ def check_critic(critic: Critic, frames: Tensor, question: str, *, atol: float =
     assert gap <= atol, f"a batch and its videos one by one differ by {gap:g}"
     looked = critic.log_odds(frames, question, list(range(frames.shape[1])))
     assert looked.shape == odds.shape, "log_odds fails when it is told which frames to look at"
-    calls = getattr(critic, "calls", 1)
+    calls = declared(critic, Critic, "calls")
     assert isinstance(calls, int), f"calls is {calls!r}, not a whole number"
     assert calls >= 1, f"calls is {calls}; every video is charged at least one"
     _check_gradient(critic, frames, question)

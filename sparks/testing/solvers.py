@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparks.search.driver import Solver
-    from sparks.search.problem import EditProblem, Evaluation
+    from sparks.search.evaluation import Evaluation
+    from sparks.search.problem import EditProblem
+    from sparks.search.protocols import Solver
 
 Seen = list[tuple[str, "Evaluation"]]  # the fingerprint of z when it was scored
 

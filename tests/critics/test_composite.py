@@ -12,7 +12,7 @@ from torch import Tensor
 from sparks.critics.composite import CompositeCritic, Part, any_of, overlapping
 from sparks.errors import SparksError
 from sparks.search.budget import BudgetExhausted
-from sparks.search.problem import Watch
+from sparks.search.evaluation import Watch
 from sparks.settings.construct import construct
 from sparks.settings.schema import Config
 from sparks.testing import check_critic

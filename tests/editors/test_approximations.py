@@ -20,9 +20,10 @@ from sparks.media.clip import Clip
 from sparks.pocket.tasks import Source, default_task
 from sparks.search.budget import Budget
 from sparks.search.driver import solve
+from sparks.search.evaluation import Watch
 from sparks.search.journal import Journal
 from sparks.search.objective import Objective
-from sparks.search.problem import EditProblem, Watch
+from sparks.search.problem import EditProblem
 from sparks.settings.layers import assignments
 from sparks.settings.schema import Config
 from sparks.solvers.adam import Adam

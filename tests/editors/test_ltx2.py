@@ -162,7 +162,7 @@ def controls_gradient(
 def test_checkpointing_changes_nothing(editor: LTX2Editor, conditioning: Conditioning) -> None:
     mixed = replace(FULL, audio=replace(STRONG, stg_scale=0))
     editor = LTX2Editor(
-        editor.folder.path, "cpu", levers=Levers(keep_blocks=0, decoder_checkpointing=True)
+        editor.folder, "cpu", levers=Levers(keep_blocks=0, decoder_checkpointing=True)
     )
     plain = controls_gradient(editor, conditioning, SHORT, mixed)
     saved = controls_gradient(editor, conditioning, replace(SHORT, checkpointing=True), mixed)

@@ -17,7 +17,7 @@ from sparks import page
 from sparks.experiments.score import METRICS, score
 from sparks.experiments.tasks import task_list
 from sparks.media.clip import Clip, write_clip
-from sparks.runs.cache import Kept
+from sparks.runs.cache import Cache
 from sparks.runs.folder import new_folder
 from sparks.runs.prepare import prepare
 from tests.workplace import CRITIC, Sparks
@@ -182,7 +182,7 @@ def test_mistakes_are_told_before_anything_is_written(
 def test_the_truth_is_read_from_the_decoded_videos(tmp_path: Path) -> None:
     task = task_list("pocket12")[0]  # an idle box is asked to jump
     video = task.write_source(tmp_path)
-    prepared = prepare(task.settings(video), kept=Kept())
+    prepared = prepare(task.settings(video), cache=Cache())
     source = prepared.source
     scene = task.source.scene()  # type: ignore[union-attr]
     from sparks.pocket import world

@@ -9,7 +9,7 @@ import torch
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
 from sparks.models.published import LTX_2, LTX_23, QWEN_7B, Component
-from sparks.runs.cache import Kept
+from sparks.runs.cache import Cache
 from sparks.runs.judging import build_objective, perceptual_distance
 from sparks.settings.schema import Config
 from sparks.spaces.base import FullSpace
@@ -53,7 +53,7 @@ def test_lpips_without_its_trunk_is_an_error_at_full_size_too(
     start = Controls(torch.zeros(1, 2, 5, 3), torch.zeros(1, 4, 6))
     terms = {"lpips": 0, "temporal": 0}
     config = Config.resolve({"model": str(folder), "objective": {"weights": terms}})
-    objective = build_objective(config, start, FullSpace(start), folder, Kept())
+    objective = build_objective(config, start, FullSpace(start), folder, Cache())
     assert not objective.needs_reference
 
 

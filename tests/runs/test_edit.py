@@ -16,7 +16,6 @@ from PIL import Image
 from sparks.editors.controls import controls_metadata, load_controls
 from sparks.media.clip import read_clip, write_clip
 from sparks.pocket.perceptual import Trunk, save_trunk
-from sparks.runs.cache import Kept
 from sparks.runs.edit import edit
 from sparks.runs.prepare import Prepared, prepare
 from sparks.search.journal import Journal

@@ -16,14 +16,14 @@ from rich.console import Console
 
 from sparks.errors import SparksError
 from sparks.media.clip import Clip, read_clip
-from sparks.runs.prepare import check_settings
 from sparks.runs.previews import Previews
 from sparks.runs.report import report
+from sparks.runs.resolve import check_settings
 from sparks.runs.trackers import trackers
 from sparks.runs.watch import chart, over, view, watch
 from sparks.search.driver import solve
+from sparks.search.evaluation import Evaluation
 from sparks.search.history import to_row
-from sparks.search.problem import Evaluation
 from sparks.solvers.adam import Adam
 from tests import toy
 from tests.workplace import CRITIC, Sparks

@@ -7,8 +7,9 @@ import torch
 
 from sparks.errors import SparksError
 from sparks.search.driver import solve
+from sparks.search.evaluation import Evaluation
 from sparks.search.objective import Weights
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.problem import EditProblem
 from sparks.solvers.adam import Adam
 from tests.toy import Brightness, problem
 

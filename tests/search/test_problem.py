@@ -6,8 +6,8 @@ import torch
 
 from sparks.errors import SparksError
 from sparks.search.budget import BudgetExhausted
+from sparks.search.evaluation import Evaluation, Watch
 from sparks.search.objective import Weights
-from sparks.search.problem import Evaluation, Watch
 from tests.toy import Blind, Brightness, ToyEditor, problem
 
 ALL = Weights(vlm=1.0, latent_alpha=0.3, latent_v=0.2, lpips=5.0, temporal=40.0)

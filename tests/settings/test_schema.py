@@ -4,7 +4,8 @@ import pytest
 
 from sparks import registry
 from sparks.errors import SparksError
-from sparks.runs.prepare import check_settings, prepare
+from sparks.runs.prepare import prepare
+from sparks.runs.resolve import check_settings
 from sparks.settings.construct import construct
 from sparks.settings.layers import assignments, merge, recommended
 from sparks.settings.schema import Config

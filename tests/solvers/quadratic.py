@@ -2,9 +2,10 @@
 
 import torch
 
-from sparks.search.driver import Outcome, Solver, solve
+from sparks.search.driver import Outcome, solve
 from sparks.search.objective import Objective, Weights
 from sparks.search.problem import EditProblem
+from sparks.search.protocols import Solver
 from sparks.spaces.base import FullSpace
 from sparks.spaces.low import RandomSpace
 from tests import toy

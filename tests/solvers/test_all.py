@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sparks.search.driver import Outcome, solve
-from sparks.search.problem import Evaluation, Watch
+from sparks.search.evaluation import Evaluation, Watch
 from tests.searches import history, make, search
 from tests.solvers.quadratic import quadratic
 from tests.toy import ToyEditor, problem
@@ -94,13 +94,13 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path, name: str
 @pytest.fixture(scope="module")
 def edit_pocket() -> Any:
     """Edits the bundled task by settings; all share what they load."""
-    from sparks.runs.cache import Kept
+    from sparks.runs.cache import Cache
     from sparks.runs.edit import edit
 
-    kept = Kept()
+    cache = Cache()
 
     def run_edit(folder: Path, **settings: Any) -> dict[str, Any]:
-        return edit(settings, folder, kept=kept, pictures=False)
+        return edit(settings, folder, cache=cache, pictures=False)
 
     return run_edit
 

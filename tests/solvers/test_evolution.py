@@ -8,8 +8,9 @@ from torch import Tensor
 from sparks.errors import SparksError
 from sparks.registry import solvers
 from sparks.search.driver import solve
+from sparks.search.evaluation import Evaluation
 from sparks.search.objective import Objective, Weights
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.problem import EditProblem
 from sparks.solvers.evolution import CMA, Nevergrad
 from sparks.solvers.sampling import RandomSearch
 from tests.solvers.quadratic import left, median_left, quadratic

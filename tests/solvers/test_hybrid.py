@@ -6,7 +6,8 @@ import torch
 
 from sparks.errors import SparksError
 from sparks.search.driver import solve
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.evaluation import Evaluation
+from sparks.search.problem import EditProblem
 from sparks.solvers.hybrid import Hybrid
 from sparks.solvers.ngd import normalised
 from sparks.spaces.low import TemporalSpace

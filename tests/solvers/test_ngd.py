@@ -5,7 +5,7 @@ import torch
 
 from sparks.errors import SparksError
 from sparks.search.driver import solve
-from sparks.search.problem import Evaluation
+from sparks.search.evaluation import Evaluation
 from sparks.solvers.ngd import NGD, normalised
 from tests.solvers.quadratic import left, quadratic
 

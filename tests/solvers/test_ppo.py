@@ -10,8 +10,9 @@ import torch
 
 from sparks.errors import SparksError
 from sparks.search.driver import solve
+from sparks.search.evaluation import Evaluation
 from sparks.search.journal import Journal
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.problem import EditProblem
 from sparks.settings.yaml import read_settings
 from sparks.solvers.ppo import PPO, affordable, divergence, even_batch
 from sparks.solvers.sampling import RandomSearch

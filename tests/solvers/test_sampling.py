@@ -6,7 +6,7 @@ import torch
 from sparks.errors import SparksError
 from sparks.registry import spaces
 from sparks.search.driver import solve
-from sparks.search.problem import Evaluation
+from sparks.search.evaluation import Evaluation
 from sparks.solvers.sampling import BestOfSeeds, RandomSearch
 from tests.solvers.quadratic import quadratic
 from tests.toy import problem

@@ -13,8 +13,9 @@ from torch import Tensor
 from sparks import registry
 from sparks.editors import LTX2Editor
 from sparks.editors.controls import Controls
-from sparks.search.driver import AskTell, Solver
-from sparks.search.problem import EditProblem, Evaluation
+from sparks.search.evaluation import Evaluation
+from sparks.search.problem import EditProblem
+from sparks.search.protocols import AskTell, Solver
 from sparks.spaces.base import FullSpace
 from sparks.testing import check_critic, check_editor, check_solver, check_space
 from tests.editors.conftest import make_clip, write_model

@@ -4,7 +4,6 @@ import torch
 from sparks_example.climb import HillClimb
 from sparks_example.motion import Motion
 
-from sparks.runs.cache import Kept
 from sparks.runs.prepare import prepare
 from sparks.testing import check_critic, check_solver
 

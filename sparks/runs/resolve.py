@@ -1,0 +1,136 @@
+"""The settings of an edit, resolved once and before anything is loaded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparks import registry
+from sparks.critics.base import Critic
+from sparks.errors import SparksError
+from sparks.media.ffmpeg import check_video
+from sparks.models.machine import check_device, read_dtype
+from sparks.models.weights import fetch, find, is_hub_id
+from sparks.pocket.tasks import PocketTask, default_task
+from sparks.registry import complete, declared
+from sparks.runs.trackers import check_trackers
+from sparks.search.budget import Budget
+from sparks.search.protocols import Solver
+from sparks.settings.construct import construct
+from sparks.settings.layers import merge, recommended, without_code
+from sparks.settings.schema import Config, CriticSettings
+from sparks.settings.yaml import Settings
+
+FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What decides an edit, nothing of it loaded.
+
+    Attributes:
+        config: what the user said, over the solver's space, the model's advice and the defaults.
+        solver: built from it.
+        folder: of the model, None for an editor that takes none.
+        task: what is edited where the user names no video.
+    """
+
+    config: Config
+    solver: Solver
+    folder: Path | None
+    task: PocketTask | None
+
+
+def resolve(settings: Settings, *, fetching: bool = True) -> Resolved:
+    """Merge, check and fetch: every mistake that can be found before loading is found here.
+
+    Later ones win: defaults, the bundled task, the `sparks.yaml` of the model, the space that the
+    solver likes best, the settings.
+
+    Args:
+        settings: the user's; see `sparks.settings.schema.Config`.
+        fetching: have the weights that hub ids name on this machine, too.
+
+    Raises:
+        SparksError: the first mistake found.
+    """
+    said = Config.resolve(settings)
+    _check(said)
+    folder = _model_folder(said, fetching)
+    advice = without_code(recommended(folder), folder, settings) if folder else {}
+    solver = _solver(Config.resolve(merge(advice, settings)))
+    space = {} if solver.default_space is None else {"space": solver.default_space}
+    task = default_task() if said.video is None else None
+    config = Config.resolve(merge(FALLBACK, _asked(task), advice, space, settings))
+    _check(config)
+    for critic in _critics(config) if fetching else ():
+        _fetch(critic)
+    return Resolved(config, solver, folder, task)
+
+
+def check_settings(settings: Settings) -> Config:
+    """`resolve` without fetching anything; the configuration.
+
+    Raises:
+        SparksError: the first mistake found.
+    """
+    return resolve(settings, fetching=False).config
+
+
+def _asked(task: PocketTask | None) -> Settings:
+    """The settings that belong to the bundled task."""
+    if task is None:
+        return {}
+    return {
+        "prompt": task.prompt,
+        "static_prompt": task.static_prompt,
+        "prefix_frames": task.prefix_frames,
+    }
+
+
+def _check(config: Config) -> None:
+    Budget.parse(config.budget)
+    check_trackers(config.listeners)
+    registry.editors.get(config.editor.name)
+    registry.spaces.get(config.space.name)
+    registry.solvers.get(config.solver.name)
+    for critic in _critics(config):
+        registry.critics.get(critic.name)
+        read_dtype(critic.dtype)
+    check_device(config.device)
+    read_dtype(config.dtype)
+    if config.video is not None:
+        check_video(config.video)
+        if not config.prompt:
+            raise SparksError(f"no prompt for {config.video}; say what to show with --prompt")
+    if config.prefix_frames is not None and config.window is not None:
+        raise SparksError("give prefix_frames or window, not both: each says what is regenerated")
+
+
+def _critics(config: Config) -> Iterator[CriticSettings]:
+    yield config.critic
+    if config.judge is not None:
+        yield config.judge
+
+
+def _solver(config: Config) -> Solver:
+    factory = registry.solvers.get(config.solver.name)
+    solver: Solver = construct("solver", factory, config.solver.options)
+    return complete(solver, Solver)
+
+
+def _model_folder(config: Config, fetching: bool) -> Path | None:
+    """Of the model that the editor takes, whose advice is heard before anything is loaded."""
+    if "model" not in inspect.signature(registry.editors.get(config.editor.name)).parameters:
+        return None
+    if fetching and is_hub_id(config.model):
+        return fetch(config.model)
+    return find(config.model)
+
+
+def _fetch(critic: CriticSettings) -> None:
+    weighs = declared(registry.critics.get(critic.name), Critic, "bundled") is not None
+    if weighs and critic.model is not None and is_hub_id(critic.model):
+        fetch(critic.model)

@@ -258,7 +258,7 @@ def test_the_network_is_asked_for_hub_ids_alone(
         with pytest.raises(SparksError, match="no model at"):
             prepare({"model": model, "prompt": "it"})
     assert not asked
-    with pytest.raises(SparksError, match="cannot fetch model 'nobody/nothing'"):
+    with pytest.raises(SparksError, match="model 'nobody/nothing' is not on this machine"):
         prepare({"model": "nobody/nothing", "prompt": "it"})
     assert asked
 

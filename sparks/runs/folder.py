@@ -158,7 +158,7 @@ class Run:
                 f"no run at {self.folder} to go on with; name a folder with the config.yaml and "
                 "run.json of a run, or start one without --resume"
             )
-        if self.result is not None:
+        if self.result is not None and self.result.finished:
             return  # it can be told of wherever it lies, on a disk that nothing can be written to
         self.journal = Journal(self.folder)
         for path in self.folder.iterdir():  # being written when the process ended

@@ -64,11 +64,9 @@ def transfer(
     with reporter:
         prepared = prepare(asked, reporter, cache)
         _check_same(made, prepared, path)
-        fitted = fit_controls(
-            controls, prepared.problem.editor.start(prepared.problem.conditioning)
-        )
-        reporter.stage("rendering with and without the controls")
         problem, config = prepared.problem, prepared.config
+        fitted = fit_controls(controls, problem.editor.start(problem.conditioning))
+        reporter.stage("rendering with and without the controls")
         frames = {
             "baseline": prepared.baseline(),
             "transfer": problem.render(fitted, config.guidance.final),

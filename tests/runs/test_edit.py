@@ -16,6 +16,7 @@ from PIL import Image
 from sparks.editors.controls import controls_metadata, load_controls
 from sparks.media.clip import read_clip, write_clip
 from sparks.pocket.perceptual import Trunk, save_trunk
+from sparks.runs.cache import Cache
 from sparks.runs.edit import edit
 from sparks.runs.prepare import Prepared, prepare
 from sparks.search.journal import Journal
@@ -128,21 +129,21 @@ def test_a_judge_is_asked_outside_the_budget(sparks: Sparks, tmp_path: Path) -> 
 def test_edits_in_a_row_share_what_they_load_and_nothing_else(
     sparks: Sparks, tmp_path: Path
 ) -> None:
-    kept = Kept()
+    cache = Cache()
     critic = {"name": "critic.py:Redness"}
     base = {"video": "source.mp4", "prompt": "red ball jumps", "model": "model", "critic": critic}
     base["objective"] = {"weights": {"lpips": 0.1, "temporal": 0.1}}
 
-    def run(name: str, kept: Kept | None, **more: Any) -> tuple[list[Any], Prepared]:
+    def run(name: str, cache: Cache | None, **more: Any) -> tuple[list[Any], Prepared]:
         settings = {**base, "budget": "qwen_calls=2", **more}
-        edit(settings, tmp_path / name, kept=kept, pictures=False)
+        edit(settings, tmp_path / name, cache=cache, pictures=False)
         lines = (tmp_path / name / "history.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
-        return [row | {"cost": None} for row in rows], prepare(settings, kept=kept)
+        return [row | {"cost": None} for row in rows], prepare(settings, cache=cache)
 
     alone, _ = run("alone", None)
-    first, one = run("first", kept)
-    again, two = run("again", kept)
+    first, one = run("first", cache)
+    again, two = run("again", cache)
     assert alone == first == again
     assert (tmp_path / "first/edited.mp4").read_bytes() == (
         tmp_path / "again/edited.mp4"
@@ -153,16 +154,16 @@ def test_edits_in_a_row_share_what_they_load_and_nothing_else(
     assert two.problem.objective.distance is one.problem.objective.distance
     assert two.problem.meter is not one.problem.meter
 
-    other, three = run("other", kept, seed=7)
+    other, three = run("other", cache, seed=7)
     assert other == run("other alone", None, seed=7)[0] != again
     assert three.problem.editor is one.problem.editor
     assert three.problem.conditioning is not one.problem.conditioning
-    sharper, four = run("sharper", kept, critic=critic | {"sharpness": 3})
+    sharper, four = run("sharper", cache, critic=critic | {"sharpness": 3})
     assert sharper[0]["p_yes"] != again[0]["p_yes"]
     assert four.problem.critic is not one.problem.critic
     weights = Path("model/transformer/diffusion_pytorch_model.safetensors")
     os.utime(weights, ns=(0, 0))
-    assert run("touched", kept)[1].problem.editor is not one.problem.editor
+    assert run("touched", cache)[1].problem.editor is not one.problem.editor
 
 
 def test_the_latent_terms_can_be_measured_from_where_the_search_starts(
@@ -472,6 +473,12 @@ def test_what_cannot_go_on_is_refused_in_a_line(
     write_clip("changing.mp4", make_clip(17, size=35))
     assert re.search("source of run .* was .*; bring it back, or start a new run", refused())
     shutil.copy("source.mp4", "changing.mp4")
+    text = (run / "config.yaml").read_text()
+    for ours, theirs in (("lr: 0.2", "lr: 0.3"), ("grad_steps: 2", "grad_steps: 1")):
+        assert ours in text
+        (run / "config.yaml").write_text(text.replace(ours, theirs))
+        assert "changed since the run began" in refused()
+    (run / "config.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)  # paths in config.yaml are those of where the run was started
     code, _, err = sparks("solve", "--resume", "run", "--critic", CRITIC)
     assert code == 0, err

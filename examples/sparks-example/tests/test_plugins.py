@@ -4,6 +4,7 @@ import torch
 from sparks_example.climb import HillClimb
 from sparks_example.motion import Motion
 
+from sparks.runs.cache import Cache
 from sparks.runs.prepare import prepare
 from sparks.testing import check_critic, check_solver
 
@@ -19,5 +20,5 @@ def test_hill_climb():
         "sampling": {"num_inference_steps": 2, "grad_steps": 1},
         "budget": "renders=4",
     }
-    kept = Kept()  # the model is loaded once
-    check_solver(HillClimb, lambda: prepare(settings, kept=kept).problem)
+    cache = Cache()  # the model is loaded once
+    check_solver(HillClimb, lambda: prepare(settings, cache=cache).problem)

@@ -1,5 +1,8 @@
 """CMA-ES and the rest of nevergrad."""
 
+import re
+
+import nevergrad as ng
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from sparks.search.driver import solve
 from sparks.search.evaluation import Evaluation
 from sparks.search.objective import Objective, Weights
 from sparks.search.problem import EditProblem
-from sparks.solvers.evolution import CMA, Nevergrad
+from sparks.solvers.evolution import CMA, HORIZON, Nevergrad
 from sparks.solvers.sampling import RandomSearch
 from tests.solvers.quadratic import left, median_left, quadratic
 
@@ -118,11 +121,65 @@ def test_any_optimiser_of_nevergrad_can_be_named(variant: str) -> None:
     assert left(outcome) < 1
 
 
+NEEDY = ["NGOpt", "NGOptRW", "Shiwa", "NgIohTuned", "ScrHammersleySearch", "MultiCMA"]
+HASTY = ["EDA", "NgDS3", "ScrHammersleySearchPlusMiddlePoint"]  # once failed with counts, too
+LACKING = ["NLOPT_GN_DIRECT", "PCABO80"]  # need what is not installed
+SAMPLE = sorted(ng.optimizers.registry)[7::45]
+
+
+@pytest.mark.parametrize("variant", [*NEEDY, *HASTY])
+def test_an_optimiser_that_plans_ahead_is_told_for_how_many(variant: str) -> None:
+    for budget, limit in (("qwen_calls=12", "qwen_calls"), ("wall_clock=0.2s", "wall_clock")):
+        task = quadratic(budget)
+        batches = candidates(task)
+        outcome = solve(task, Nevergrad(variant=variant), seed=1)
+        assert outcome.evaluations == sum(map(len, batches)) > 1
+        if outcome.stopped_by != limit:
+            assert (outcome.stopped_by, limit) == ("solver", "wall_clock")
+            assert outcome.evaluations > HORIZON - 8
+
+
+@pytest.mark.parametrize("variant", [*SAMPLE, *LACKING])
+def test_what_an_optimiser_raises_is_a_line_that_names_it(variant: str) -> None:
+    for budget in ("qwen_calls=12", "wall_clock=0.1s"):
+        end = how_it_ends(variant, budget)
+        if variant in LACKING or "No module" in end or "ImportError" in end:
+            assert re.match(rf"nevergrad's {variant} fails with \w+: [^\n]+; install", end)
+        else:
+            assert end in ("12 by qwen_calls", "by wall_clock", "by solver")
+
+
+def how_it_ends(variant: str, budget: str) -> str:
+    try:
+        outcome = solve(quadratic(budget), Nevergrad(variant=variant), seed=1)
+    except SparksError as error:
+        return str(error)
+    count = f"{outcome.evaluations} " if budget.startswith("qwen_calls") else ""
+    return f"{count}by {outcome.stopped_by}"
+
+
+def test_an_optimiser_that_fails_later_ends_the_search_with_what_there_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Hapless(Nevergrad):
+        def draw(self, count: int) -> Tensor:
+            if self.problem.meter.renders > 10:
+                self.optimizer.ask = None
+            return super().draw(count)
+
+    outcome = solve(quadratic("qwen_calls=30"), Hapless(variant="TwoPointsDE", batch=4))
+    assert (outcome.evaluations, outcome.stopped_by) == (13, "solver")
+    assert "the search ends here: nevergrad's TwoPointsDE fails with TypeError: " in caplog.text
+    assert outcome.best.total < outcome.start.total
+
+
 def test_what_cannot_search_is_refused() -> None:
     with pytest.raises(SparksError, match=r"no optimiser 'TwoPointDE'.*nevergrad/TwoPointsDE"):
         Nevergrad(variant="TwoPointDE")
     with pytest.raises(SparksError, match=r"no optimiser ''.*--solver nevergrad/"):
         Nevergrad()
+    with pytest.raises(SparksError, match="batch is 0"):
+        Nevergrad(variant="SPSA", batch=0)
     with pytest.raises(SparksError, match="batch is 1"):
         CMA(batch=1)
     with pytest.raises(SparksError, match="sigma is 0"):

@@ -45,6 +45,9 @@ _Set = Annotated[
 _Config = Annotated[
     list[str] | None, typer.Option(metavar="FILE", help="YAML, or a preset: paper, distilled, ...")
 ]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check and say what would be done; load nothing.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _Tasks = Annotated[
     str | None,
@@ -95,6 +98,7 @@ def solve(
         Path | None,
         typer.Option(metavar="FILE", help="Repeat the edit that made this mp4 or safetensors."),
     ] = None,
+    dry_run: _DryRun = False,
     json_: _Json = False,
 ) -> None:
     """Edit VIDEO so that it shows what the prompt says.
@@ -131,12 +135,19 @@ def solve(
         said = typed(options, set_ or [])
         before = {str(recipe): repeat(recipe, said.get("video"))} if recipe else {}
         settings = layers(config or [], options, set_ or [], before)
-        if resume is None:
+        if dry_run:
+            from sparks.runs.rehearsal import describe, rehearse
+
+            rehearsed = rehearse(settings, output)
+        elif resume is None:
             result = edit(settings, output, reporter())
         elif output is not None:
             raise SparksError(f"{resume} is where the run is; give --resume without --output")
         else:
             result = go_on(resume, reporter(), settings)
+    if dry_run:
+        typer.echo(json.dumps(rehearsed) if json_ else describe(rehearsed))
+        return
     typer.echo(json.dumps(result.json()) if json_ else summary(result))
     if result.stopped_by == "interrupt":
         raise typer.Exit(INTERRUPTED)
@@ -207,6 +218,7 @@ def bench(
     jobs: _Jobs = 1,
     output: _Folder = None,
     sheets: _Sheets = False,
+    dry_run: _DryRun = False,
     json_: _Json = False,
 ) -> None:
     """Edit a list of tasks with one configuration and measure the edits.
@@ -216,19 +228,13 @@ def bench(
     """
     options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.experiments.bench import plan_bench, run_experiment
-        from sparks.experiments.tasks import task_list
-        from sparks.runs.folder import new_folder
+        from sparks.experiments.requests import Request, bench_plan
         from sparks.settings.layers import layers
 
         base = layers(config or [], options, set_ or [])
-        plan = None
-        if output is None or base or tasks or seeds or seed or not (output / "plan.json").is_file():
-            base = _seeded(base, seed, tasks or "pocket12")
-            plan = plan_bench(base, task_list(tasks or "pocket12"), seeds=seeds or 1)
-        folder = output or new_folder("bench")
-        text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
-    _print_results(folder, text, json_)
+        plan = bench_plan(Request(base, tasks, seeds, seed, output))
+        text = _experiment("bench", plan, output, jobs, sheets, json_, dry_run)
+    typer.echo(text)
 
 
 @app.command()
@@ -256,6 +262,7 @@ def ablate(
     jobs: _Jobs = 1,
     output: _Folder = None,
     sheets: _Sheets = False,
+    dry_run: _DryRun = False,
     json_: _Json = False,
 ) -> None:
     """Compare settings that differ along one AXIS over a list of tasks.
@@ -266,43 +273,38 @@ def ablate(
     """
     options = {"solver": solver, "model": model, "critic": critic, "budget": budget}
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.experiments.ablate import axes, parse_match, plan_ablation, settings_of
-        from sparks.experiments.bench import run_experiment
-        from sparks.experiments.tasks import task_list
-        from sparks.runs.folder import new_folder
+        from sparks.experiments.requests import Request, ablate_plan
         from sparks.settings.layers import layers
 
         base = layers(config or [], options, set_ or [])
-        if axis is None and (base or only or match or tasks or seeds or seed or output is None):
-            raise SparksError(f"say what to compare: {', '.join(axes())}, or a YAML file")
-        plan = None
-        if axis is not None:
-            base = _seeded(base, seed, tasks or "pocket12")
-            plan = plan_ablation(
-                f"sparks ablate {axis}",
-                base,
-                settings_of(axis, only.split(",") if only else (), base),
-                task_list(tasks or "pocket12"),
-                seeds=seeds or 1,
-                match=parse_match(match, seeds or 1),
-            )
-        folder = output or new_folder(f"ablate-{Path(axis or '').stem}")
-        text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
-    _print_results(folder, text, json_)
+        request = Request(base, tasks, seeds, seed, output)
+        plan = ablate_plan(request, axis, only.split(",") if only else (), match)
+        name = f"ablate-{Path(axis or '').stem}"
+        text = _experiment(name, plan, output, jobs, sheets, json_, dry_run)
+    typer.echo(text)
 
 
-def _seeded(base: dict[str, Any], seed: int | None, tasks: str) -> dict[str, Any]:
-    """The settings with the first noise seed: as typed, as set, or that of the list of tasks."""
-    from sparks.experiments.tasks import first_seed
+def _experiment(
+    name: str,
+    plan: Any,
+    output: Path | None,
+    jobs: int,
+    sheets: bool,
+    as_json: bool,
+    dry_run: bool,
+) -> str:
+    from sparks.experiments.bench import run_experiment
+    from sparks.experiments.requests import describe, rehearse
+    from sparks.runs.folder import new_folder
 
-    first = base.get("seed", first_seed(tasks)) if seed is None else seed
-    return base if first is None else base | {"seed": first}
-
-
-def _print_results(folder: Path, text: str, as_json: bool) -> None:
+    if dry_run:
+        rehearsed = rehearse(plan, output)
+        return json.dumps(rehearsed) if as_json else describe(rehearsed)
+    folder = output or new_folder(name)
+    text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
     if as_json:
-        text = (folder / "table.json").read_text(encoding="utf-8")
-    typer.echo(text if as_json else f"{text}\nWritten to {folder}; see index.html there.")
+        return (folder / "table.json").read_text(encoding="utf-8")
+    return f"{text}\nWritten to {folder}; see index.html there."
 
 
 @app.command()

@@ -39,13 +39,27 @@ def settings_of(
         return {name: _solver(name) for name in only or ("adam", "ppo", "cma", "random")}
     known = read_settings(_AXES)
     if Path(axis).is_file():
-        known = {axis: without_code(read_settings(axis), axis, base or {})}
+        known = {axis: _axis(without_code(read_settings(axis), axis, base or {}), axis)}
     if axis not in known:
         raise SparksError(f"no axis {axis!r}; choose {', '.join(axes())}, or give a YAML file")
     unknown = [name for name in only if name not in known[axis]]
     if unknown:
         raise SparksError(f"{axis} has no {unknown[0]!r}; choose from {', '.join(known[axis])}")
     return {name: known[axis][name] for name in only or known[axis]}
+
+
+def _axis(read: Settings, axis: str) -> dict[str, Settings]:
+    """The settings of a file by name, none of them being as good as an empty one.
+
+    Raises:
+        SparksError: there are none, or one that is no table.
+    """
+    settings = {str(name): overlay or {} for name, overlay in read.items()}
+    wrong = [name for name, overlay in settings.items() if not isinstance(overlay, dict)]
+    if wrong or not settings:
+        what = f"setting {wrong[0]!r} is no table" if wrong else "holds no settings"
+        raise SparksError(f"axis {axis} {what}; write name: {{key: value}} lines")
+    return settings
 
 
 def _solver(name: str) -> Settings:
@@ -78,6 +92,8 @@ def plan_ablation(
         SparksError: settings that are wrong by themselves.
     """
     first = Config.resolve(base).seed
+    for where, overlay in {"the settings": base, **overlays}.items():
+        _check_apart(where, overlay, tasks)
     reference, *others = overlays
     cells: list[Cell] = []
     for task, index in itertools.product(tasks, range(seeds)):
@@ -90,6 +106,17 @@ def plan_ablation(
             after = measured.name if to else None
             cells.append(Cell(name, task.name, settings[name], to, after, to == "wall_clock"))
     return Plan(title, list(tasks), cells)
+
+
+def _check_apart(where: str, overlay: Settings, tasks: Sequence[Task]) -> None:
+    """Refuse what would be laid over by the tasks' own, so that nothing is compared with itself.
+
+    Raises:
+        SparksError: the setting, and the first key that tasks decide.
+    """
+    own = {key for task in tasks for key in task.settings(Path("video"))}
+    if twice := sorted(own & {key for key, value in overlay.items() if value is not None}):
+        raise SparksError(f"{where} sets {twice[0]}, which each task decides; leave it out")
 
 
 def parse_match(text: str | None, seeds: int) -> dict[Counter, int]:

@@ -12,12 +12,13 @@ from sparks.experiments.results import write_results
 from sparks.experiments.tasks import Task
 from sparks.runs.resolve import check_settings
 from sparks.settings.layers import merge, without_code
+from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
 
 
 def plan_bench(base: Settings, tasks: Sequence[Task], *, seeds: int = 1) -> Plan:
     """Every task and seed under the same settings."""
-    solver = (base.get("solver") or {}).get("name", "default")
+    solver = Config.resolve(base).solver.name if "solver" in base else "default"
     return plan_ablation(f"sparks bench: {solver}", base, {solver: {}}, tasks, seeds=seeds)
 
 
@@ -49,7 +50,7 @@ def run_experiment(
     if plan is None:
         load_plan(output)  # there must be one
     else:
-        _check(plan)
+        check_plan(plan)
     with claim(output) as free:
         if plan is not None and not free:
             raise SparksError(f"{output} is in use by another process; wait for it, or stop it")
@@ -72,7 +73,12 @@ def _run(output: Path, plan: Plan | None, spread: Spread) -> None:
     run_cells(output, plan, spread)
 
 
-def _check(plan: Plan) -> None:
+def check_plan(plan: Plan) -> None:
+    """See that every setting can be used.
+
+    Raises:
+        SparksError: the first that cannot.
+    """
     own = [task.settings(task.source) for task in plan.tasks if isinstance(task.source, Path)]
     for settings in {cell.setting: cell.settings for cell in plan.cells}.values():
         for more in own or [{}]:

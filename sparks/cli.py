@@ -135,6 +135,8 @@ def solve(
         said = typed(options, set_ or [])
         before = {str(recipe): repeat(recipe, said.get("video"))} if recipe else {}
         settings = layers(config or [], options, set_ or [], before)
+        if dry_run and resume is not None:
+            raise SparksError(f"{resume} has begun; --dry-run is for what has not")
         if dry_run:
             from sparks.runs.rehearsal import describe, rehearse
 

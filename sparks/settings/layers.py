@@ -60,8 +60,15 @@ def assignments(pairs: Iterable[str]) -> Settings:
             raise SparksError(f"--set {pair!r}: {text!r} is not valid YAML; quote it") from error
         for part in reversed(key.split(".")):
             value = {part: value}
-        result = _merged(result, value)
+        result = _joined(result, value)
     return result
+
+
+def _joined(first: Settings, second: Settings) -> Settings:
+    """What two assignments say together: a plugin and its options are named in any order."""
+    both = [key for key in second if isinstance(first.get(key), dict)]
+    inner = {k: _joined(first[k], second[k]) for k in both if isinstance(second[k], dict)}
+    return {**first, **second, **inner}
 
 
 def recommended(folder: Path | str) -> Settings:

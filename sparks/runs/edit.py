@@ -51,6 +51,13 @@ def edit(
     Raises:
         SparksError: something about the input is wrong, and nothing has been written; or the final
             render holds no numbers, and everything has.
+
+    Examples:
+        >>> result = edit({"prompt": "a yellow ball grows", "budget": "qwen_calls=2"})
+        >>> result.spent["qwen_calls"], result.stopped_by
+        (2, 'qwen_calls')
+        >>> (result.folder / "edited.mp4").exists()
+        True
     """
     return perform(settings, output, reporter, cache=cache, pictures=pictures)[0]
 

@@ -70,6 +70,14 @@ def solve(
         KeyboardInterrupt: at the second interruption, or at the first if there is nothing yet.
         SparksError: not one evaluation could be kept, or `journal` cannot be written or is of
             another search.
+
+    Examples:
+        >>> from sparks.runs.prepare import prepare
+        >>> from sparks.solvers.sampling import RandomSearch
+        >>> problem = prepare({"budget": "qwen_calls=3"}).problem
+        >>> outcome = solve(problem, RandomSearch(sigma=0.5))
+        >>> outcome.evaluations, outcome.best.total <= outcome.start.total
+        (3, True)
     """
     keeper = _Keeper(problem, complete(solver, Solver), listeners, journal)
     with Interruption() as interruption:

@@ -51,8 +51,8 @@ class Weights:
         SparksError: a negative weight, or none that is a number.
 
     Examples:
-        >>> Weights(lpips=0, temporal=0)
-        Weights(vlm=1.0, latent_alpha=0.01, latent_v=0.001, lpips=0, temporal=0)
+        >>> Weights(lpips=0).latent_alpha
+        0.01
     """
 
     vlm: float = 1.0

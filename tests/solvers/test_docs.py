@@ -1,5 +1,6 @@
 """docs/solvers.md: the solver that it opens with is a whole one."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,9 @@ def test_it_keeps_every_promise(spread: Any) -> None:
 def test_it_takes_settings_and_finds_a_minimum(spread: Any) -> None:
     assert construct("solver", spread, {"sigma": 0.5}).sigma == 0.5
     assert median_left(spread) < 0.2
+
+
+def test_the_check_on_the_page_runs(spread: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = blocks(PAGE, "python")[1].replace("renders=12", "renders=4")
+    monkeypatch.setitem(sys.modules, "spread", sys.modules[spread.__module__])
+    exec(compile(check, PAGE, "exec"), {"__name__": "docs"})

@@ -96,11 +96,13 @@ class Objective:
         self.weights, self.start, self.distance = weights, start.detach(), distance
         self.reduction, self.latent_schedule = reduction, latent_schedule
         self.max_frames, self.max_pairs, self.size = max_frames, max_pairs, size
+        # What compares frames `[B, T, 3, H, W]` with the prompt-only `[T, 3, H, W]`, `[B]`.
+        self._preserving = {"lpips": self._away, "temporal": self._flickers_more}
 
     @property
     def needs_reference(self) -> bool:
         """Whether the prompt-only render takes part."""
-        return bool(self.weights.lpips or self.weights.temporal)
+        return any(getattr(self.weights, name) for name in self._preserving)
 
     def vlm(self, log_odds: Tensor) -> Tensor:
         """-log(P_yes + eps) of the critic's `log_odds [B]`."""
@@ -123,15 +125,18 @@ class Objective:
 
         One term at a time, so that the graph of one can be freed before the next is built.
         """
-        if self.weights.lpips:
-            chosen = _spread(frames.shape[1], self.max_frames)
-            distances = self._lpips(
-                frames[:, chosen], reference[chosen].expand_as(frames[:, chosen])
-            )
-            yield "lpips", self.weights.lpips * distances
-        if self.weights.temporal:
-            excess = self._flicker(frames) - self._flicker(reference[None]).detach()
-            yield "temporal", self.weights.temporal * excess.relu()
+        for name, term in self._preserving.items():
+            if weight := getattr(self.weights, name):
+                yield name, weight * term(frames, reference)
+
+    def _away(self, frames: Tensor, reference: Tensor) -> Tensor:
+        """LPIPS(x, x_base)."""
+        chosen = _spread(frames.shape[1], self.max_frames)
+        return self._lpips(frames[:, chosen], reference[chosen].expand_as(frames[:, chosen]))
+
+    def _flickers_more(self, frames: Tensor, reference: Tensor) -> Tensor:
+        """max(0, D_temp(x) - D_temp(x_base))."""
+        return (self._flicker(frames) - self._flicker(reference[None]).detach()).relu()
 
     def _squared(self, difference: Tensor) -> Tensor:
         squares = difference.square().flatten(1)

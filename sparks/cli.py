@@ -323,7 +323,7 @@ def doctor(model: _Model = None, critic: _Critic = None, json_: _Json = False) -
 def plugins(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """List solvers, critics, editors and spaces, and what keeps any from being used."""
+    """List solvers, critics, editors, spaces and metrics, and what keeps any from being used."""
     with contextlib.redirect_stdout(sys.stderr):
         from rich.console import Console
 

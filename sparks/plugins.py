@@ -1,4 +1,4 @@
-"""What is installed: every solver, critic, editor and space, and whether it can be used."""
+"""What is installed: every solver, critic, editor, space and metric, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparks.registry import Registry, critics, editors, solvers, spaces
+from sparks.registry import Registry, critics, editors, metrics, solvers, spaces
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +17,7 @@ class Plugin:
     """One name of one kind.
 
     Attributes:
-        kind: `solver`, `critic`, `editor` or `space`.
+        kind: `solver`, `critic`, `editor`, `space` or `metric`.
         name: as settings and the command line have it.
         origin: `module:Name`; several if the name is claimed more than once.
         version: distribution and version that bring it.
@@ -34,7 +34,9 @@ class Plugin:
 def plugins() -> list[Plugin]:
     """All of them, kind by kind, by name; imports each to see whether it can be."""
     return [
-        plugin for table in (solvers, critics, editors, spaces) for plugin in _plugins_of(table)
+        plugin
+        for table in (solvers, critics, editors, spaces, metrics)
+        for plugin in _plugins_of(table)
     ]
 
 

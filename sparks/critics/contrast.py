@@ -169,10 +169,11 @@ class _Contrast(ABC):
         if indices is None:
             indices = select(frames.shape[1], self.num_frames, self.sampling)
         pixels = self.pixels(frames[:, self._look(indices)].to(self.model.device))
-        logits = self._logits(pixels, self._tokens([prompt, *against]))
+        logits = self._logits(pixels, self.tokens([prompt, *against]))
         return self.scale * (logits[:, 0] - logits[:, 1:].logsumexp(1))
 
-    def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
+    def tokens(self, texts: list[str]) -> dict[str, Tensor]:
+        """Texts as the model takes them."""
         length = self.model.config.text_config.max_position_embeddings
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=length, return_tensors="pt"

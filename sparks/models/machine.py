@@ -23,6 +23,11 @@ def check_device(name: str | None) -> None:
         ) from error
 
 
+def default_device() -> torch.device:
+    """Where what nobody placed is put: the first GPU, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def read_dtype(name: str | None) -> torch.dtype | None:
     """The floating-point type of that name; None leaves the choice.
 

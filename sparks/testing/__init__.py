@@ -2,8 +2,16 @@
 
 from sparks.testing.critics import check_critic
 from sparks.testing.editors import check_editor
+from sparks.testing.metrics import check_metric
 from sparks.testing.options import check_options
 from sparks.testing.solvers import check_solver
 from sparks.testing.spaces import check_space
 
-__all__ = ["check_critic", "check_editor", "check_options", "check_solver", "check_space"]
+__all__ = [
+    "check_critic",
+    "check_editor",
+    "check_metric",
+    "check_options",
+    "check_solver",
+    "check_space",
+]

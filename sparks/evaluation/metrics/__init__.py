@@ -1,0 +1,1 @@
+"""Metrics of an edit beside its source; each is a plugin."""

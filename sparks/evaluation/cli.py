@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,45 @@ import typer
 app = typer.Typer()
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def measure(
+    what: Annotated[Path, typer.Argument(metavar="EDIT|RUN", help="Video, or run directory.")],
+    source: Annotated[Path | None, typer.Option(help="The video that was edited.")] = None,
+    metrics: Annotated[
+        str, typer.Option(metavar="A,B", help="Groups or names; see sparks plugins.")
+    ] = "all",
+    prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
+    static_prompt: Annotated[str | None, typer.Option(help="What the source shows.")] = None,
+    kept: Annotated[
+        int, typer.Option(min=0, help="Frames from the first that were to stay as they are.")
+    ] = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Folder, hub id or pocket: its own LPIPS and CLIP.")
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="WHAT=WHICH", help="lpips, clip, sam2 or mask=VIDEO."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file, curves included.")] = None,
+    json_: _Json = False,
+) -> None:
+    """Measure an edit beside its source: motion, steadiness, preservation, sound, likeness, text.
+
+    A source of another size, rate or length is brought to the edit's, and what was changed is
+    said. Of a RUN, edit and prompt-only render are measured, and metrics.json is written into it.
+    What cannot be measured here is listed with what is missing.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.evaluation.metrics.command import as_markdown, measure_files
+
+        told = {"prompt": prompt, "static_prompt": static_prompt, "kept": kept, "model": model}
+        found, said = measure_files(what, source, metrics, using=with_ or (), output=output, **told)
+    if json_:
+        typer.echo(json.dumps({name: one.as_json() for name, one in found.items()}))
+    else:
+        typer.echo(as_markdown(found, said))
 
 
 @app.command()

@@ -46,7 +46,7 @@ _WRITTEN = {
         "state.previous.safetensors",
     ),
     *("best.safetensors", "baseline.mp4", "edited.mp4", "side_by_side.mp4", "contact_sheet.png"),
-    *("curve.png", "result.json", "index.html", *LOCKS),
+    *("curve.png", "result.json", "index.html", "metrics.json", *LOCKS),
 }
 # A file of a run while it is being written, as `sparks.files.replacing` names it.
 _UNFINISHED = re.compile(

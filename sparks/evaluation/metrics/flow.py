@@ -139,7 +139,7 @@ def _flow(grey: NDArray[np.uint8]) -> Array:
     images = [opencv.resize(image, size, interpolation=opencv.INTER_LINEAR) for image in grey]
     flows = (method.calc(a, b, None) for a, b in itertools.pairwise(images))
     own = [opencv.resize(f, (width, height), interpolation=opencv.INTER_AREA) for f in flows]
-    return np.stack(own) / np.float32(scale)
+    return np.asarray(np.stack(own) / scale, dtype=np.float32)
 
 
 def _grid(flow: Array) -> tuple[Array, Array]:

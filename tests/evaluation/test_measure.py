@@ -19,14 +19,14 @@ from sparks.models.weights import weights_path
 from sparks.pocket.tasks import default_task
 from sparks.registry import metrics
 from sparks.runs.edit import edit
-from sparks.search.protocols import Edited, Figure, Measurement, Unavailable
+from sparks.search.metrics import Edited, Figure, Measurement, Unavailable
 from sparks.testing import check_metric
 from tests.evaluation.clips import FPS, pair, pulses, sliding, still
 from tests.evaluation.sam import write_sam2
 from tests.workplace import Sparks
 
 MINE = """
-from sparks.search.protocols import Figure, Measurement
+from sparks.search.metrics import Figure, Measurement
 
 
 class Red:

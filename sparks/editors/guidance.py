@@ -21,12 +21,15 @@ class ModalityGuidance:
         stg_scale: against perturbed self-attention (spatio-temporal guidance), 0 is off.
         modality_scale: against cut audio-video attention, 1 is off.
         rescale: how far the result's spread is pulled back to the conditional one's, 0 is off.
+        stg_blocks: transformer blocks whose self-attention `stg_scale` perturbs; those of
+            `Guidance` if None.
     """
 
     guidance_scale: float = 1.0
     stg_scale: float = 0.0
     modality_scale: float = 1.0
     rescale: float = 0.0
+    stg_blocks: tuple[int, ...] | None = None
 
     @property
     def weights(self) -> dict[str, float]:
@@ -47,7 +50,8 @@ class Guidance:
         video: strengths for the video.
         audio: strengths for the audio, of effect only where the audio is regenerated, except
             that `stg_scale` decides whether its self-attention is perturbed for the video too.
-        stg_blocks: transformer blocks whose self-attention `stg_scale` perturbs.
+        stg_blocks: transformer blocks whose self-attention `stg_scale` perturbs, in the modalities
+            that name none of their own.
         skip_step: steps that reuse the last prediction after each evaluated one.
     """
 
@@ -60,14 +64,43 @@ class Guidance:
         """Refuse guidance that cannot act.
 
         Raises:
-            SparksError: when STG has no blocks to perturb, or `skip_step` is negative.
+            SparksError: when STG has no blocks to perturb, or a number is negative.
         """
-        if (self.video.stg_scale or self.audio.stg_scale) and not self.stg_blocks:
-            raise SparksError(
-                "stg_scale is set but stg_blocks is empty; list the blocks to perturb"
-            )
+        for modality in (self.video, self.audio):
+            blocks = self._blocks(modality)
+            if modality.stg_scale and not blocks:
+                raise SparksError(
+                    "stg_scale is set but stg_blocks is empty; list the blocks to perturb"
+                )
+            if min(blocks, default=0) < 0:
+                raise SparksError(f"stg_blocks has {min(blocks)}; blocks are counted from 0")
         if self.skip_step < 0:
             raise SparksError(f"skip_step is {self.skip_step}; it must be 0 or more")
+
+    @property
+    def perturbed(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The blocks whose self-attention STG perturbs, of the video and of the audio."""
+        video, audio = (
+            frozenset(self._blocks(modality) if modality.stg_scale else ())
+            for modality in (self.video, self.audio)
+        )
+        return video, audio
+
+    def check_blocks(self, count: int) -> None:
+        """Refuse to perturb blocks that a transformer of `count` blocks does not have.
+
+        Raises:
+            SparksError: naming the block and the last one there is.
+        """
+        for block in sorted(frozenset().union(*self.perturbed)):
+            if block >= count:
+                raise SparksError(
+                    f"stg_blocks has {block}, but the model's last block is {count - 1}; name "
+                    "blocks that it has, or set stg_scale=0 and stg_blocks=[]"
+                )
+
+    def _blocks(self, modality: ModalityGuidance) -> tuple[int, ...]:
+        return self.stg_blocks if modality.stg_blocks is None else modality.stg_blocks
 
 
 UNGUIDED = Guidance()

@@ -36,7 +36,7 @@ from sparks.editors.masking import (
 )
 from sparks.editors.mel import SAMPLE_RATE, griffin_lim, log_mel
 from sparks.editors.runner import Runner
-from sparks.editors.sampler import Counter, Prefix, sample
+from sparks.editors.sampler import Counter, Prefixes, sample
 from sparks.editors.schedule import Sampling
 from sparks.editors.storage import check_storage, store
 from sparks.editors.text import TextContexts
@@ -94,7 +94,7 @@ class LTX2Editor:
                 f"model {str(model)!r} has a noise-conditioned video decoder; use 2.x"
             )
         prepare_decoder(self.vae, levers)
-        self.counter, self._prefix = Counter(), Prefix()
+        self.counter, self._prefixes = Counter(), Prefixes()
 
     @cached_property
     def transformer(self) -> Any:
@@ -231,7 +231,7 @@ class LTX2Editor:
                 guidance=guidance,
                 gradient=gradient,
                 counter=self.counter,
-                prefix=self._prefix,
+                prefix=self._prefixes.of(conditioning),
             )
             return self.decode_video(unpack_video(tokens, conditioning.latent_shape))
 

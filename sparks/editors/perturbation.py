@@ -1,5 +1,6 @@
 """Spatio-temporal guidance for one modality at a time."""
 
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,14 +16,14 @@ VIDEO, AUDIO = 0, 1
 class ModalityPerturbedAttnProcessor(LTX2PerturbedAttnProcessor):  # type: ignore[misc]
     """Self-attention that obeys its own modality's entry of the perturbation mask.
 
-    The stock forward hands one mask to both modalities. Here the mask has a last axis of two
-    (video, audio), 0 where perturbed. It travels as an argument, so recomputation under
-    activation checkpointing sees it too.
+    The stock forward hands one mask to both modalities of all blocks that are perturbed. Here the
+    mask has an axis of blocks and one of two (video, audio), 0 where perturbed. It travels as an
+    argument, so recomputation under activation checkpointing sees it too.
     """
 
-    def __init__(self, modality: int) -> None:
+    def __init__(self, block: int, modality: int) -> None:
         super().__init__()
-        self.modality = modality
+        self.block, self.modality = block, modality
 
     def __call__(
         self,
@@ -36,7 +37,7 @@ class ModalityPerturbedAttnProcessor(LTX2PerturbedAttnProcessor):  # type: ignor
         all_perturbed: bool | None = None,
     ) -> Tensor:
         if perturbation_mask is not None and perturbation_mask.shape[-1] == 2:
-            all_perturbed = bool(perturbation_mask[0, 0, self.modality] == 0)
+            all_perturbed = bool(perturbation_mask[0, self.block, self.modality] == 0)
             perturbation_mask = None
         return super().__call__(
             attn,
@@ -50,18 +51,28 @@ class ModalityPerturbedAttnProcessor(LTX2PerturbedAttnProcessor):  # type: ignor
         )
 
 
-def perturbation_mask(*, video: bool, audio: bool) -> Tensor:
-    """`[1, 1, 2]` mask for `ModalityPerturbedAttnProcessor`, on the CPU to avoid a device sync."""
-    return torch.tensor([[[float(not video), float(not audio)]]])
+def perturbation_mask(blocks: int, perturbed: tuple[Set[int], Set[int]]) -> Tensor:
+    """`[1, blocks, 2]` mask for `ModalityPerturbedAttnProcessor`.
+
+    It stays on the CPU, to avoid a device sync.
+
+    Args:
+        blocks: how many the transformer has.
+        perturbed: numbers of those perturbed, of the video and of the audio.
+    """
+    mask = torch.ones(1, blocks, 2)
+    for modality, numbers in enumerate(perturbed):
+        mask[0, sorted(numbers), modality] = 0
+    return mask
 
 
 def separate_perturbation(transformer: "LTX2VideoTransformer3DModel") -> None:
     """Give every block's two self-attentions a `ModalityPerturbedAttnProcessor`, once."""
-    for block in transformer.transformer_blocks:
+    for number, block in enumerate(transformer.transformer_blocks):
         block.perturbed_attn = True  # models published without it have the same weights
         for modality, attn in ((VIDEO, block.attn1), (AUDIO, block.audio_attn1)):
             if isinstance(attn.processor, ModalityPerturbedAttnProcessor):
                 continue
-            processor = ModalityPerturbedAttnProcessor(modality)
+            processor = ModalityPerturbedAttnProcessor(number, modality)
             processor._attention_backend = attn.processor._attention_backend
             attn.set_processor(processor)

@@ -45,7 +45,7 @@ class Runner:
         self.transformer, self.levers = transformer, levers
         self.positions = Positions(transformer, cached=levers.cached_positions)
         self._bound: tuple[Pair, Pair, Tensor | None] | None = None
-        self._replayed = Replayed(self._call)
+        self._replayed = Replayed(self._call_with_rows)
         if levers.attention is not None:
             transformer.set_attention_backend(levers.attention)
         if levers.two_valued:
@@ -64,6 +64,8 @@ class Runner:
         if self.levers.cuda_graphs and plain and not torch.is_grad_enabled():
             changing = {name: arguments[name] for name in _CHANGING}
             constants = {k: v for k, v in arguments.items() if k not in changing}
+            if self._rows is not None:
+                changing["rows"] = self._rows
             video, audio = self._replayed(changing, constants)
             return video, audio
         return self._call(**arguments)
@@ -133,6 +135,21 @@ class Runner:
     def _compile(self) -> None:
         for block in self.transformer.transformer_blocks:
             block.compile(backend=self.levers.compile_backend)
+
+    @property
+    def _rows(self) -> Tensor | None:
+        """Which of the two noise levels each video token has in the render that is bound."""
+        return None if self._bound is None else self._bound[2]
+
+    def _call_with_rows(self, rows: Tensor | None = None, **arguments: Any) -> Pair:
+        """As `_call`, with the tokens' rows given: a graph reads them from a place of its own."""
+        from sparks.editors.modulation import use_rows
+
+        use_rows(self.transformer, rows)
+        try:
+            return self._call(**arguments)
+        finally:
+            use_rows(self.transformer, self._rows)
 
     def _call(self, **arguments: Any) -> Pair:
         with _activation_budget(self.levers.activation_budget):

@@ -1,5 +1,6 @@
 """Differentiable Retake: an Euler loop over a frozen LTX-2 denoiser with a truncated graph."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,7 @@ from sparks.editors.guidance import PASSES, UNGUIDED, Guidance, ModalityGuidance
 from sparks.editors.reuse import Reuse
 from sparks.editors.runner import Runner
 from sparks.editors.schedule import Sampling
+from sparks.errors import SparksError
 
 if TYPE_CHECKING:
     from diffusers import LTX2VideoTransformer3DModel
@@ -30,35 +32,62 @@ class Counter:
     backwards: int = 0
 
 
+Walked = tuple[Pair, Pair | None]  # states between two steps, and the last guided prediction
+
+
 class Prefix:
-    """The state after the steps without gradient, for the next renders of the same search.
+    """Where the steps without gradient led, for the next renders of the same search.
 
     Only single candidates are remembered: of several, nothing would tell which is which.
     """
 
     def __init__(self) -> None:
-        self._made_by: tuple[Conditioning, Sampling, Guidance] | None = None
-        self._states: Pair | None = None
+        self._made_by: tuple[Sampling, Guidance] | None = None
+        self._walked: Walked | None = None
         self._uses = 0
 
-    def take(
-        self, conditioning: Conditioning, sampling: Sampling, guidance: Guidance
-    ) -> Pair | None:
+    def take(self, sampling: Sampling, guidance: Guidance) -> Walked | None:
         """What was kept for these, unless it is time to run the steps anew."""
-        known = self._made_by
-        same = known is not None and known[0] is conditioning and known[1:] == (sampling, guidance)
-        if not same or self._uses >= sampling.refresh_prefix:
+        if self._made_by != (sampling, guidance) or self._uses >= sampling.refresh_prefix:
             return None
         self._uses += 1
-        return self._states
+        return self._walked
 
-    def keep(
-        self, conditioning: Conditioning, sampling: Sampling, guidance: Guidance, states: Pair
-    ) -> None:
+    def keep(self, sampling: Sampling, guidance: Guidance, walked: Walked) -> None:
         """Remember what was just run."""
-        if sampling.refresh_prefix > 1 and len(states[0]) == 1:
-            self._made_by, self._states = (conditioning, sampling, guidance), states
-            self._uses = 1
+        if sampling.refresh_prefix > 1:
+            self._made_by, self._walked, self._uses = (sampling, guidance), walked, 1
+
+
+class Prefixes:
+    """A `Prefix` for each conditioning, for as long as that exists: searches share none."""
+
+    def __init__(self) -> None:
+        self._prefixes: dict[int, Prefix] = {}
+
+    def of(self, conditioning: Conditioning) -> Prefix:
+        """The one of this object; an equal one has its own."""
+        key = id(conditioning)
+        if key not in self._prefixes:
+            self._prefixes[key] = Prefix()
+            weakref.finalize(conditioning, self._prefixes.pop, key)
+        return self._prefixes[key]
+
+
+def check_gradient(sampling: Sampling, guidance: Guidance) -> None:
+    """Refuse renders with gradient in which no step that carries it is run.
+
+    Raises:
+        SparksError: naming what leaves it out.
+    """
+    steps = len(sampling.sigmas) - 1
+    every = guidance.skip_step + 1
+    if (steps - 1) // every * every < steps - sampling.grad_steps:
+        raise SparksError(
+            f"skip_step is {guidance.skip_step}: none of the last {sampling.grad_steps} of "
+            f"{steps} steps is run, so that nothing has a gradient; lower skip_step or raise "
+            "grad_steps"
+        )
 
 
 def sample(
@@ -93,19 +122,21 @@ def sample(
         Final video tokens `[B, N, C]` and audio tokens `[B, L, Ca*M]`, normalised.
     """
     sampling = sampling if gradient else sampling.exact
-    sigmas = sampling.sigmas
-    first_grad = max(len(sigmas) - 1 - sampling.grad_steps, 0) if gradient else len(sigmas)
+    if gradient:
+        check_gradient(sampling, guidance)
+    steps = list(pairwise(sampling.sigmas))
+    first_grad = max(len(steps) - sampling.grad_steps, 0) if gradient else len(steps)
     denoiser = Denoiser(transformer, conditioning, controls, sampling, guidance, counter)
-    asked = (conditioning, sampling, guidance)
-    known = prefix.take(*asked) if prefix is not None and denoiser.batch == 1 else None
+    # With a graph from the first step on there is nothing to remember.
+    memory = prefix if first_grad and denoiser.batch == 1 else None
+    remembered = memory.take(sampling, guidance) if memory else None
     with torch.set_grad_enabled(first_grad == 0):
-        states = known or denoiser.start()
-    guided: Pair | None = None
-    for step, (sigma, following) in enumerate(pairwise(sigmas)):
-        if step < first_grad and known is not None:
+        states, guided = remembered or (denoiser.start(), None)
+    for step, (sigma, following) in enumerate(steps):
+        if step < first_grad and remembered:
             continue
-        if step == first_grad and prefix is not None and known is None:
-            prefix.keep(*asked, states)
+        if step == first_grad and memory and not remembered:
+            memory.keep(sampling, guidance, (states, guided))
         with torch.set_grad_enabled(step >= first_grad):
             if step >= first_grad and sampling.alpha_gradient == "direct":
                 states = denoiser.restore(states)
@@ -132,6 +163,7 @@ class Denoiser:
     ) -> None:
         self.runner = transformer if isinstance(transformer, Runner) else Runner(transformer)
         self.transformer = transformer = self.runner.transformer
+        guidance.check_blocks(len(transformer.transformer_blocks))
         self.conditioning = conditioning
         self.sampling = sampling
         self.guidance = guidance
@@ -220,10 +252,12 @@ class Denoiser:
         from sparks.editors.perturbation import perturbation_mask, separate_perturbation
 
         separate_perturbation(self.transformer)
-        video, audio = self.guidance.video.stg_scale, self.guidance.audio.stg_scale
+        perturbed = self.guidance.perturbed
         return {
-            "spatio_temporal_guidance_blocks": list(self.guidance.stg_blocks),
-            "perturbation_mask": perturbation_mask(video=bool(video), audio=bool(audio)),
+            "spatio_temporal_guidance_blocks": sorted(perturbed[0] | perturbed[1]),
+            "perturbation_mask": perturbation_mask(
+                len(self.transformer.transformer_blocks), perturbed
+            ),
         }
 
     def _constant_arguments(self) -> dict[str, Any]:

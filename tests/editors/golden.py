@@ -47,13 +47,13 @@ def guidance_of(case: dict[str, Any]) -> Guidance:
     if case["guidance"] is None:
         return Guidance()
     video, audio = case["guidance"]["video"], case["guidance"]["audio"]
-    blocks = video["stg_blocks"] or audio["stg_blocks"]
-    return Guidance(_modality(video), _modality(audio), tuple(blocks), video["skip_step"])
+    return Guidance(_modality(video), _modality(audio), skip_step=video["skip_step"])
 
 
 def _modality(given: dict[str, Any]) -> ModalityGuidance:
     names = ("cfg_scale", "stg_scale", "modality_scale", "rescale_scale")
-    return ModalityGuidance(*(given[name] for name in names))
+    scales = (given[name] for name in names)
+    return ModalityGuidance(*scales, stg_blocks=tuple(given["stg_blocks"]))
 
 
 def sampling_of(case: dict[str, Any], **options: Any) -> Sampling:

@@ -5,16 +5,27 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sparks import registry
 from sparks.errors import SparksError
 from sparks.search.evaluation import Watch
 from sparks.settings.yaml import Settings, parse, read_settings
 
 
+class Whole(dict[str, Any]):
+    """A section that takes nothing from the layers below it."""
+
+
+yaml.SafeDumper.add_representer(Whole, yaml.SafeDumper.represent_dict)
+
+
 def merge(*layers: Settings) -> Settings:
     """Later layers win, key by key; a plugin takes no options of one with another name.
 
-    How renders are shown to a critic (`sparks.search.evaluation.Watch`) is no option of the critic.
+    An empty section, `{}`, takes nothing from below: it is at its defaults, and what a later layer
+    says is all that it has. How renders are shown to a critic (`sparks.search.evaluation.Watch`) is
+    no option of the critic.
     """
     result: Settings = {}
     for layer in layers:
@@ -26,18 +37,22 @@ def merge(*layers: Settings) -> Settings:
 
 
 def _merged(lower: Settings, upper: Settings) -> Settings:
-    result = dict(lower)
+    result = type(lower)(lower)
     for key, value in upper.items():
         result[key] = _combined(key, result.get(key), value)
     return result
 
 
 def _combined(key: str, below: Any, value: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(value, dict)):
+    if not isinstance(value, dict):
         return value
+    if isinstance(value, Whole) or not value:
+        return Whole(value)
+    if not isinstance(below, dict):
+        return _merged({}, value)
     if value.get("name", below.get("name")) != below.get("name"):
         shared = [field.name for field in fields(Watch)] if key == "critic" else []
-        return {name: below[name] for name in shared if name in below} | value
+        return {name: below[name] for name in shared if name in below} | _merged({}, value)
     return _merged(below, value)
 
 

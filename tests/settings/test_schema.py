@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sparks import registry
+from sparks.editors import Guidance, ModalityGuidance
 from sparks.errors import SparksError
 from sparks.runs.prepare import prepare
 from sparks.runs.resolve import check_settings
+from sparks.search.objective import Weights
 from sparks.settings.construct import construct
 from sparks.settings.layers import assignments, merge, recommended
 from sparks.settings.schema import Config
@@ -39,6 +42,40 @@ def test_another_plugin_takes_no_options_of_its_predecessor() -> None:
     assert merged == {"solver": {"name": "other"}}
     merged = merge({"solver": {"name": "adam", "lr": 0.1}}, {"solver": {"patience": 3}})
     assert Config.resolve(merged).solver.options == {"lr": 0.1, "patience": 3}
+
+
+def test_an_empty_section_takes_nothing_from_below() -> None:
+    paper = read_settings("paper")
+
+    def over_paper(*pairs: str) -> Config:
+        return Config.resolve(paper, assignments(pairs))
+
+    assert over_paper("guidance.final={}").guidance.final == Guidance()
+    assert over_paper("guidance={}").guidance == Config().guidance
+    assert over_paper("objective.weights={}").objective.weights == Weights()
+    assert over_paper("objective.weights={}").objective.size == (256, 256)
+    assert over_paper("solver={}").solver == Config().solver
+    assert over_paper("critic={}").critic == Config().critic
+    assert over_paper("clip={}").clip.size is None
+    assert over_paper("guidance.tuning={}") == over_paper()
+
+
+def test_what_is_said_of_an_emptied_section_is_all_that_it_has() -> None:
+    paper = read_settings("paper")
+    scale = "guidance.final.video.guidance_scale=2"
+    emptied = assignments(["guidance.final={}", scale])
+    only = Guidance(ModalityGuidance(guidance_scale=2))
+    # However the layers are grouped.
+    for settings in (
+        merge(merge(paper, {"guidance": {"final": {}}}), assignments([scale])),
+        merge(paper, emptied),
+        merge(paper, merge({}, merge({}, emptied))),
+        merge({"seed": 3}, merge(paper, emptied)),
+    ):
+        assert Config.resolve(settings).guidance.final == only
+    assert yaml.safe_load(yaml.safe_dump(emptied)) == emptied
+    lr = merge({"solver": {"name": "adam", "lr": 0.1}}, assignments(["solver={}", "solver.eps=1"]))
+    assert lr["solver"] == {"eps": 1}
 
 
 @pytest.mark.parametrize(

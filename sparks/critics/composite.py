@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from sparks.critics.base import Critic
-from sparks.critics.sampling import select
+from sparks.critics.sampling import glance
 from sparks.errors import SparksError
 from sparks.registry import complete
 
@@ -100,7 +100,7 @@ class CompositeCritic:
             indices: the frames to look at, ascending; by default chosen by `sampling`.
         """
         if indices is None:
-            indices = select(frames.shape[1], self.num_frames, self.sampling)
+            indices = glance(frames.shape[1], self.num_frames, self.sampling)
         odds = [
             part.weight * part.log_odds(frames, prompt, indices).to(frames.device)
             for part in self.parts

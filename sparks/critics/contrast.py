@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sparks.critics.loading import load_parts
-from sparks.critics.sampling import MODES, select
+from sparks.critics.sampling import MODES, glance
 from sparks.errors import SparksError
 
 _FILTERS = {2: "bilinear", 3: "bicubic"}  # as PIL numbers them
@@ -167,7 +167,7 @@ class _Contrast(ABC):
                 "source shows with --static-prompt, or set critic.contrast"
             )
         if indices is None:
-            indices = select(frames.shape[1], self.num_frames, self.sampling)
+            indices = glance(frames.shape[1], self.num_frames, self.sampling)
         pixels = self.pixels(frames[:, self._look(indices)].to(self.model.device))
         logits = self._logits(pixels, self.tokens([prompt, *against]))
         return self.scale * (logits[:, 0] - logits[:, 1:].logsumexp(1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from sparks.critics.chat import answer_ids, question_inputs
 from sparks.critics.loading import load_parts
 from sparks.critics.preprocess import Preprocess
-from sparks.critics.sampling import MODES, select
+from sparks.critics.sampling import MODES, glance
 from sparks.errors import SparksError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class QwenCritic:
             indices: the frames to look at, ascending; by default chosen by `sampling`.
         """
         if indices is None:
-            indices = select(frames.shape[1], self.num_frames, self.sampling)
+            indices = glance(frames.shape[1], self.num_frames, self.sampling)
         chosen = frames[:, list(indices)].to(self.model.device)
         pixels, grid = self.preprocess(chosen)
         inputs = self._question(prompt, tuple(grid[0].tolist()), self._seconds(indices))

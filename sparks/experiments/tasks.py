@@ -11,6 +11,7 @@ tasks:
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,8 @@ from sparks.errors import SparksError
 from sparks.pocket.tasks import LIST, PocketTask, Source, held_out
 from sparks.settings.authors import MARK, translate
 from sparks.settings.yaml import read_raw, read_settings
+
+log = logging.getLogger("sparks")
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder and of files in others
 
@@ -141,7 +144,7 @@ def _anchored(task: Task, folder: Path) -> Task:
 def read_scenarios(folder: Path) -> list[Task]:
     """A task for each of their files in a folder, in the order of their names.
 
-    A source is looked for beside the file and in every folder above, as theirs are written from
+    Only source, prompts and K are a task's; a warning says so. A source is looked for beside the file and in every folder above, as theirs are written from
     the root of their repository.
 
     Raises:
@@ -157,6 +160,11 @@ def read_scenarios(folder: Path) -> list[Task]:
             found.append(Task(path.stem, source, ours["prompt"], ours.get("static_prompt"), prefix))
     if not found:
         raise SparksError(f"no experiments in {folder}: no YAML file there has {MARK!r}")
+    log.warning(
+        "%s: source, prompts and retake_start_frames of %d experiments are taken, all else is as "
+        "--config and --set say",
+        *(folder, len(found)),
+    )
     return found
 
 

@@ -58,9 +58,9 @@ def read_settings(source: str | Path) -> Settings:
         return {}
     if not isinstance(settings, dict):
         raise SparksError(f"{source} holds a {type(settings).__name__}; write key: value lines")
-    from sparks.settings.authors import MARK, translate
+    from sparks.settings.authors import MARK, read
 
-    return translate(settings) if MARK in settings else settings
+    return read(settings, source) if MARK in settings else settings
 
 
 def read_raw(source: str | Path) -> Any:

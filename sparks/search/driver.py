@@ -32,7 +32,7 @@ class Outcome:
 
     Attributes:
         start: the first evaluation, z = 0.
-        best: the lowest total, with its z and frames as scored.
+        best: the lowest total (by the solver's `min_delta`), with its z and frames as scored.
         evaluations: how many there were.
         skipped: how many of them had a loss or gradient that is no number.
         stopped_by: a counter of the budget, `patience`, `diverged` (three in a row skipped),
@@ -138,7 +138,7 @@ class _Keeper:
     ) -> None:
         own_noise = problem.conditioning.seed
         self.seed = None if solver.varies_noise else own_noise
-        self.patience = solver.patience
+        self.patience, self.min_delta = solver.patience, solver.min_delta
         self.stateful = solver if isinstance(solver, AskTell) else None
         self.listeners, self.journal = listeners, journal
         self.rows: list[Row] = list(journal.rows) if journal else []
@@ -187,7 +187,7 @@ class _Keeper:
             self.start = _stored(evaluation)
             # Even a late start must be there to fall back on.
             fair = bool(np.isfinite(evaluation.total))
-        if fair and (self.best is None or evaluation.total < self.best.total):
+        if fair and (self.best is None or evaluation.total < self.best.total - self.min_delta):
             self.best = evaluation = _stored(evaluation)
         return evaluation, self.best or evaluation
 

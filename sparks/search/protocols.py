@@ -20,6 +20,7 @@ class Solver(Protocol):
         needs_gradient: whether candidates are evaluated with their gradients.
         varies_noise: let candidates under other noise than the search's own be the best.
         patience: evaluations without a new best after which the driver stops; None for never.
+        min_delta: how much lower than the best a total must be to be the new best.
         default_space: settings of the space that is searched unless the user names one.
         report: plain data about the search, which stands in the result as `solver_report`.
     """
@@ -27,6 +28,7 @@ class Solver(Protocol):
     needs_gradient: bool = False
     varies_noise: bool = False
     patience: int | None = None
+    min_delta: float = 0.0
     default_space: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
 
@@ -46,6 +48,7 @@ class AskTell(ABC):
     needs_gradient: bool = False
     varies_noise: bool = False
     patience: int | None = None
+    min_delta: float = 0.0
     default_space: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     noise: int | Sequence[int] | None = None  # seeds of what is asked next; None is the search's

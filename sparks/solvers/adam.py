@@ -19,6 +19,7 @@ class Adam(Descent):
         eps: added to the root of the second moment.
         clip_norm: longest gradient (L2), None for no clipping.
         patience: evaluations without a new best after which the driver stops; None for never.
+        min_delta: how much lower than the best a total must be to be the new best.
 
     Raises:
         SparksError: an unknown schedule, or a number out of range.
@@ -34,8 +35,9 @@ class Adam(Descent):
         eps: float = 1e-8,
         clip_norm: float | None = None,
         patience: int | None = 15,
+        min_delta: float = 0.0,
     ) -> None:
-        super().__init__(lr, lr_schedule, lr_floor, patience)
+        super().__init__(lr, lr_schedule, lr_floor, patience, min_delta)
         self.betas, self.eps, self.clip_norm = betas, eps, clip_norm
 
     def make_optimizer(self, z: Tensor) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ from sparks.errors import SparksError
 from sparks.search.evaluation import Evaluation
 from sparks.search.problem import EditProblem
 from sparks.search.protocols import AskTell
+from sparks.solvers.sampling import check_patience
 
 
 class Descent(AskTell):
@@ -24,6 +25,7 @@ class Descent(AskTell):
         lr_schedule: `cosine`, or `constant`.
         lr_floor: the rate at the end of the cosine, as a share of `lr`.
         patience: evaluations without a new best after which the driver stops; None for never.
+        min_delta: how much lower than the best a total must be to be the new best.
 
     Raises:
         SparksError: an unknown schedule, or a number out of range.
@@ -32,16 +34,20 @@ class Descent(AskTell):
     needs_gradient = True
 
     def __init__(
-        self, lr: float | None, lr_schedule: str, lr_floor: float, patience: int | None
+        self,
+        lr: float | None,
+        lr_schedule: str,
+        lr_floor: float,
+        patience: int | None,
+        min_delta: float = 0.0,
     ) -> None:
         if lr_schedule not in ("cosine", "constant"):
             raise SparksError(f"lr_schedule is {lr_schedule!r}; choose cosine or constant")
         if lr is not None and not 0 < lr < math.inf:
             raise SparksError(f"lr is {lr}; it must be positive")
-        if patience is not None and patience < 1:
-            raise SparksError(f"patience is {patience}; give at least 1, or null for none")
+        check_patience(patience, min_delta)
         self.lr, self.lr_schedule, self.lr_floor = lr, lr_schedule, lr_floor
-        self.patience = patience
+        self.patience, self.min_delta = patience, min_delta
 
     @abstractmethod
     def make_optimizer(self, z: Tensor) -> torch.optim.Optimizer:

@@ -39,6 +39,7 @@ class Hybrid(Adam):
         lr_floor: the rate at the end of the cosine, as a share of `lr`.
         betas: decay of the two moments.
         patience: evaluations without a new best after which the driver stops; None for never.
+        min_delta: how much lower than the best a total must be to be the new best.
 
     Raises:
         SparksError: an unknown schedule, or a number out of range.
@@ -58,9 +59,15 @@ class Hybrid(Adam):
         lr_floor: float = 0.01,
         betas: tuple[float, float] = (0.9, 0.999),
         patience: int | None = None,
+        min_delta: float = 0.0,
     ) -> None:
         super().__init__(
-            lr=lr, lr_schedule=lr_schedule, lr_floor=lr_floor, betas=betas, patience=patience
+            lr=lr,
+            lr_schedule=lr_schedule,
+            lr_floor=lr_floor,
+            betas=betas,
+            patience=patience,
+            min_delta=min_delta,
         )
         if min(line, population) < 0 or line + population < 1:
             raise SparksError(

@@ -21,6 +21,7 @@ class NGD(Descent):
         lr_floor: the rate at the end of the cosine, as a share of `lr`.
         momentum: decay of the running mean; 0 follows the last gradient alone.
         patience: evaluations without a new best after which the driver stops; None for never.
+        min_delta: how much lower than the best a total must be to be the new best.
 
     Raises:
         SparksError: an unknown schedule, or a number out of range.
@@ -34,8 +35,9 @@ class NGD(Descent):
         lr_floor: float = 0.01,
         momentum: float = 0.5,
         patience: int | None = 15,
+        min_delta: float = 0.0,
     ) -> None:
-        super().__init__(lr, lr_schedule, lr_floor, patience)
+        super().__init__(lr, lr_schedule, lr_floor, patience, min_delta)
         if not 0 <= momentum < 1:
             raise SparksError(f"momentum is {momentum}; it must be at least 0 and below 1")
         self.momentum = momentum

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.search.problem import EditProblem
-from sparks.solvers.sampling import affordable, check_population, draw
+from sparks.solvers.sampling import affordable, check_patience, check_population, draw
 from sparks.spaces.base import LOW_DIMENSIONAL
 
 log = logging.getLogger("sparks")
@@ -40,6 +40,7 @@ class PPO:
         lr: Adam's learning rate; by default `sigma sqrt(2 target_kl / k) / epochs`, with which all
             epochs, each moving every coordinate of the mean by lr, are `target_kl` away.
         clip_range: how far from 1 a probability ratio is still learnt from.
+        patience: evaluations without a new best after which the driver stops; None for never.
 
     Raises:
         SparksError: a number out of range.
@@ -56,7 +57,9 @@ class PPO:
         target_kl: float | None = None,
         lr: float | None = None,
         clip_range: float = 0.5,
+        patience: int | None = None,
     ) -> None:
+        check_patience(patience)
         check_population(8 if batch is None else batch, sigma)
         if batch == 1:
             raise SparksError("batch is 1; ppo compares candidates and needs 2 or more")
@@ -67,6 +70,7 @@ class PPO:
             raise SparksError(f"target_kl is {target_kl}; give a positive one, or 0 and an lr")
         self.batch, self.sigma, self.epochs = batch, sigma, epochs
         self.target_kl, self.lr, self.clip_range = target_kl, lr, clip_range
+        self.patience = patience
         self.report: dict[str, Any] = {}
 
     def run(self, problem: EditProblem, rng: np.random.Generator) -> None:

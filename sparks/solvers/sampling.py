@@ -78,3 +78,15 @@ def check_population(batch: int, sigma: float) -> None:
         raise SparksError(f"batch is {batch}; give at least 1")
     if not 0 < sigma < math.inf:
         raise SparksError(f"sigma is {sigma}; it must be positive")
+
+
+def check_patience(patience: int | None, min_delta: float = 0.0) -> None:
+    """Refuse a patience that no search can have.
+
+    Raises:
+        SparksError: less than one evaluation, or an improvement below 0.
+    """
+    if patience is not None and patience < 1:
+        raise SparksError(f"patience is {patience}; give at least 1, or null for none")
+    if not 0 <= min_delta < math.inf:
+        raise SparksError(f"min_delta is {min_delta}; it must be 0 or more")

@@ -107,6 +107,20 @@ def test_patience_counts_evaluations_since_the_best() -> None:
     assert outcome.evaluations == 6
 
 
+def test_a_new_best_must_be_better_by_min_delta() -> None:
+    def search(min_delta: float) -> tuple[int, str]:
+        script = Script(0, 0.1, 0.2, 0.22, 0.24, 0.26, patience=3)
+        script.min_delta = min_delta  # type: ignore[attr-defined]
+        outcome = solve(problem(weights=LIGHT), script)
+        return outcome.best.index, outcome.stopped_by
+
+    # Totals fall by 0.6 a step of 0.1, and so by 0.12 one of 0.02.
+    assert search(0.0) == (5, "solver")
+    assert search(0.2) == (4, "solver")
+    assert search(0.5) == (2, "patience")
+    assert search(9.0) == (0, "patience")
+
+
 def test_listeners_hear_every_evaluation_and_the_best_so_far() -> None:
     heard: list[tuple[int, int, bool]] = []
     listener: Callable[[Evaluation, Evaluation], None] = lambda evaluation, best: heard.append(  # noqa: E731

@@ -12,6 +12,7 @@ from sparks.errors import SparksError
 from sparks.search.driver import solve
 from sparks.search.evaluation import Evaluation
 from sparks.search.journal import Journal
+from sparks.search.objective import Objective, Weights
 from sparks.search.problem import EditProblem
 from sparks.settings.yaml import read_settings
 from sparks.solvers.ppo import PPO, affordable, divergence, even_batch
@@ -160,6 +161,13 @@ def test_steps_too_long_for_the_number_of_coordinates_are_reported(
     assert "nats over 30 coordinates: what it learns is chance" in warnings[0]
 
 
+def test_patience_ends_it_when_nothing_better_comes() -> None:
+    task = quadratic("qwen_calls=60")
+    task.objective = Objective(Weights(0, 0, 0, 0, 0), task.objective.start)
+    outcome = solve(task, PPO(batch=4, patience=9))
+    assert (outcome.stopped_by, outcome.evaluations, outcome.best.index) == ("patience", 13, 0)
+
+
 def test_the_divergence_is_that_of_torch() -> None:
     generator = torch.Generator().manual_seed(0)
     mean, log_std, other, other_log_std = torch.randn(4, 7, generator=generator)
@@ -182,6 +190,7 @@ def test_batches_leave_little_over() -> None:
         ({"batch": 0}, "batch is 0"),
         ({"sigma": 0.0}, "sigma is 0"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"patience": 0}, "patience is 0"),
         ({"lr": -1.0}, "lr is -1"),
         ({"clip_range": math.inf}, "clip_range is inf"),
         ({"target_kl": 0}, "target_kl is 0"),

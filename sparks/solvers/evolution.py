@@ -19,7 +19,7 @@ from sparks.errors import SparksError, shorten
 from sparks.search.evaluation import Evaluation
 from sparks.search.problem import EditProblem
 from sparks.search.protocols import AskTell
-from sparks.solvers.sampling import affordable, check_population, fitting
+from sparks.solvers.sampling import affordable, check_population, fitting, spread
 from sparks.spaces.base import LOW_DIMENSIONAL
 
 log = logging.getLogger("sparks")
@@ -49,7 +49,7 @@ class Batched(AskTell):
 
     Args:
         batch: candidates rendered together.
-        sigma: standard deviation of the first candidates, in the space's unit.
+        sigma: standard deviation of the first candidates; the `sigma` of the space if None.
 
     Raises:
         SparksError: a number out of range.
@@ -58,7 +58,7 @@ class Batched(AskTell):
     default_space = LOW_DIMENSIONAL
     title: str  # in messages
 
-    def __init__(self, batch: int, sigma: float) -> None:
+    def __init__(self, batch: int, sigma: float | None) -> None:
         check_population(batch, sigma)
         self.batch, self.sigma = batch, sigma
 
@@ -130,13 +130,13 @@ class Nevergrad(Batched):
     Args:
         variant: its name there, e.g. `TwoPointsDE`; on the command line `nevergrad/TwoPointsDE`.
         batch: candidates rendered together; 1 for an optimiser that wants one at a time.
-        sigma: standard deviation of the first candidates, in the space's unit.
+        sigma: standard deviation of the first candidates; the `sigma` of the space if None.
 
     Raises:
         SparksError: no such optimiser, or a number out of range.
     """
 
-    def __init__(self, *, variant: str = "", batch: int = 8, sigma: float = 0.5) -> None:
+    def __init__(self, *, variant: str = "", batch: int = 8, sigma: float | None = None) -> None:
         super().__init__(batch, sigma)
         self.title, self.factory = variant, _find(variant)
         if self.factory.no_parallelization:
@@ -144,7 +144,7 @@ class Nevergrad(Batched):
 
     def build(self, array: Any) -> Any:
         """As the registry has it."""
-        array.set_mutation(sigma=self.sigma)
+        array.set_mutation(sigma=spread(self.sigma, self.problem))
         return self.factory(array, self.problem.affordable() or HORIZON, self.batch)
 
     def setup(self, problem: EditProblem, rng: np.random.Generator) -> None:
@@ -170,7 +170,7 @@ class CMA(Batched):
 
     Args:
         batch: size of the population.
-        sigma: standard deviation of the first generation, in the space's unit.
+        sigma: standard deviation of the first generation; the `sigma` of the space if None.
         diagonal: keep variances only; by default above 1000 coordinates.
 
     Raises:
@@ -179,7 +179,9 @@ class CMA(Batched):
 
     title = "ParametrizedCMA"
 
-    def __init__(self, *, batch: int = 8, sigma: float = 0.5, diagonal: bool | None = None) -> None:
+    def __init__(
+        self, *, batch: int = 8, sigma: float | None = None, diagonal: bool | None = None
+    ) -> None:
         super().__init__(batch, sigma)
         if batch < 2:
             raise SparksError(f"batch is {batch}; cma needs a population of 2 or more")
@@ -190,7 +192,10 @@ class CMA(Batched):
         import nevergrad as ng
 
         family = ng.families.ParametrizedCMA(
-            scale=self.sigma, popsize=self.batch, diagonal=self.separate, inopts=NEVER_STOP
+            scale=spread(self.sigma, self.problem),
+            popsize=self.batch,
+            diagonal=self.separate,
+            inopts=NEVER_STOP,
         )
         return family(array, None, self.batch)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.search.problem import EditProblem
-from sparks.solvers.sampling import affordable, check_patience, check_population, draw
+from sparks.solvers.sampling import affordable, check_patience, check_population, draw, spread
 from sparks.spaces.base import LOW_DIMENSIONAL
 
 log = logging.getLogger("sparks")
@@ -33,7 +33,7 @@ class PPO:
     Args:
         batch: candidates per update, at least 2; by default about half the root of the
             evaluations there are, between 4 and 16, so that few are left over.
-        sigma: standard deviation of the policy at the start, in the space's unit.
+        sigma: standard deviation of the policy at the start; the `sigma` of the space if None.
         epochs: gradient steps per batch.
         target_kl: nats after which the epochs of an update end; by default k / 16, at most 4;
             0 for no such end, which needs an lr.
@@ -52,7 +52,7 @@ class PPO:
         self,
         *,
         batch: int | None = None,
-        sigma: float = 0.5,
+        sigma: float | None = None,
         epochs: int = 4,
         target_kl: float | None = None,
         lr: float | None = None,
@@ -94,7 +94,8 @@ class PPO:
         from sparks.solvers.vecenv import EpisodesVecEnv
 
         target_kl = min(problem.dim / 16, 4.0) if self.target_kl is None else self.target_kl
-        lr = self.lr or self.sigma * math.sqrt(2 * target_kl / problem.dim) / self.epochs
+        sigma = spread(self.sigma, problem)
+        lr = self.lr or sigma * math.sqrt(2 * target_kl / problem.dim) / self.epochs
         self.report = {"batch": batch, "lr": lr, "target_kl": target_kl, "kl": []}
         return stable_baselines3.PPO(
             GaussianPolicy,
@@ -105,7 +106,7 @@ class PPO:
             n_epochs=self.epochs,
             clip_range=self.clip_range,
             target_kl=target_kl or None,
-            policy_kwargs={"log_std_init": math.log(self.sigma)},
+            policy_kwargs={"log_std_init": math.log(sigma)},
             seed=seed,
             device="cpu",
         )

@@ -16,7 +16,7 @@ class RandomSearch:
 
     Args:
         batch: candidates rendered together.
-        sigma: standard deviation of each coordinate, in the space's unit.
+        sigma: standard deviation of each coordinate; three times the `sigma` of the space if None.
 
     Raises:
         SparksError: a number out of range.
@@ -24,16 +24,17 @@ class RandomSearch:
 
     default_space = LOW_DIMENSIONAL
 
-    def __init__(self, *, batch: int = 8, sigma: float = 1.5) -> None:
+    def __init__(self, *, batch: int = 8, sigma: float | None = None) -> None:
         check_population(batch, sigma)
         self.batch, self.sigma = batch, sigma
 
     def run(self, problem: EditProblem, rng: np.random.Generator) -> None:
         """The start, then draws until the budget is spent to the last call."""
+        sigma = spread(self.sigma, problem, wide=3)
         problem.evaluate(torch.zeros(problem.dim))
         while True:
             size = fitting(problem, self.batch)
-            problem.evaluate(self.sigma * draw(rng, size, problem.dim))
+            problem.evaluate(sigma * draw(rng, size, problem.dim))
 
 
 class BestOfSeeds:
@@ -68,7 +69,13 @@ def draw(rng: np.random.Generator, count: int, dim: int) -> Tensor:
     return torch.from_numpy(rng.standard_normal((count, dim), dtype=np.float32))
 
 
-def check_population(batch: int, sigma: float) -> None:
+def spread(sigma: float | None, problem: EditProblem, wide: float = 1.0) -> float:
+    """`sigma`, or if None `wide` times what the space that is searched is drawn from with."""
+    own: float = getattr(problem.space, "sigma", 0.5)
+    return wide * own if sigma is None else sigma
+
+
+def check_population(batch: int, sigma: float | None) -> None:
     """Refuse numbers that make no population.
 
     Raises:
@@ -76,7 +83,7 @@ def check_population(batch: int, sigma: float) -> None:
     """
     if batch < 1:
         raise SparksError(f"batch is {batch}; give at least 1")
-    if not 0 < sigma < math.inf:
+    if sigma is not None and not 0 < sigma < math.inf:
         raise SparksError(f"sigma is {sigma}; it must be positive")
 
 

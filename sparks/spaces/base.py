@@ -59,6 +59,7 @@ class OffsetSpace(ABC):
 
     Attributes:
         rate: what Adam learns at here, unless told otherwise.
+        sigma: standard deviation of the coordinates of what a search draws first, likewise.
 
     Args:
         start: untuned controls of one clip (batch 1).
@@ -71,6 +72,7 @@ class OffsetSpace(ABC):
     """
 
     rate = 0.3  # of coordinates of which 1 moves the clip visibly
+    sigma = 0.5
 
     start: Controls
     _: KW_ONLY
@@ -126,6 +128,7 @@ class FullSpace(OffsetSpace):
     """
 
     rate = 5e-3  # the paper's learning rate
+    sigma = 0.02  # of the authors' PPO: noise on every element soon drowns what it is added to
 
     def basis(self, name: str, control: Tensor) -> Basis:
         """The identity."""

@@ -103,6 +103,21 @@ def test_presets_differ_where_paper_and_code_do() -> None:
     assert reference.critic.options["norm"] == "legacy"
 
 
+def test_the_papers_final_render_is_guided_as_ltx2s_own_and_its_clips_run_at_25() -> None:
+    from diffusers.pipelines.ltx2.utils import DEFAULT_NEGATIVE_PROMPT
+
+    paper = Config.resolve(read_settings("paper"))
+    assert paper.negative_prompt == DEFAULT_NEGATIVE_PROMPT
+    assert (paper.clip.fps, paper.clip.num_frames, paper.clip.size) == (25, 89, (320, 512))
+
+
+def test_the_authors_ppo_asks_once_and_has_their_patience() -> None:
+    theirs = Config.resolve(read_settings("reference"), read_settings("reference-ppo"))
+    assert (theirs.critic.windows, theirs.critic.num_frames) == (1, 8)
+    solver = construct("solver", registry.solvers.get("ppo"), theirs.solver.options)
+    assert (solver.patience, solver.sigma, solver.batch) == (15, 0.02, 4)
+
+
 def test_a_dumped_configuration_reads_back(tmp_path: Path) -> None:
     config = Config.resolve(read_settings("reference"), {"solver": {"name": "adam", "lr": 1e-6}})
     (tmp_path / "config.yaml").write_text(config.dump())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.registry import spaces
+from sparks.registry import solvers, spaces
 from sparks.search.driver import solve
 from sparks.search.evaluation import Evaluation
 from sparks.solvers.sampling import BestOfSeeds, RandomSearch
@@ -23,6 +23,22 @@ def test_random_search_draws_around_the_start_in_batches() -> None:
     values = torch.stack(drawn[1:])
     assert values.std() == pytest.approx(0.2, rel=0.03)
     assert abs(float(values.mean())) < 0.01
+
+
+@pytest.mark.parametrize("name", ["random", "cma", "ppo", "nevergrad/TwoPointsDE"])
+def test_every_element_is_drawn_less_widely_than_a_few_directions(name: str) -> None:
+    def drawn(dim: int | None, **options: float) -> float:
+        task = quadratic("qwen_calls=33", dim=dim)
+        batches: list[list[Evaluation]] = []
+        task.observers.append(batches.append)
+        solve(task, solvers.get(name)(batch=32, **options), seed=1)
+        return float(torch.stack([each.z for each in batches[1]]).square().mean().sqrt())
+
+    few, every, asked = drawn(16), drawn(None), drawn(None, sigma=0.1)
+    widest = 3 if name == "random" else 1
+    assert few == pytest.approx(0.5 * widest, rel=0.15)
+    assert every == pytest.approx(0.02 * widest, rel=0.15)
+    assert asked == pytest.approx(0.1, rel=0.15)
 
 
 def test_best_of_seeds_keeps_the_start_and_lets_the_noise_vary() -> None:

@@ -163,6 +163,18 @@ class Meter:
         shares = [getattr(self, name) / limit for name, limit in self.budget.limits().items()]
         return min(1.0, max(shares, default=0.0))
 
+    def position(self, batch: int, calls_per_render: int = 1) -> float:
+        """Where the last of the next `batch` stands in the search: the first at 0, the last at 1.
+
+        By counts, i of T is at (i - 1) / (T - 1). Where seconds are farther along, or nothing is
+        counted, it is the share of them spent before the batch; 0 without limits.
+        """
+        clock = self.wall_clock / self.budget.wall_clock if self.budget.wall_clock else 0.0
+        left = self.affordable(calls_per_render)
+        after_first = 0 if left is None else self.renders + left - 1
+        counted = (self.renders + batch - 1) / after_first if after_first > 0 else 0.0
+        return min(1.0, max(clock, counted))
+
     def affordable(self, calls_per_render: int = 1) -> int | None:
         """How many more single renders the counts allow; None if only time or nothing limits."""
         left = []

@@ -75,7 +75,7 @@ class Objective:
         start: untuned controls (batch 1), from which the latent terms are measured.
         distance: an `lpips.LPIPS`, needed for the terms `lpips` and `temporal` only.
         reduction: `mean` over elements in the latent terms (the reference code), or `sum`.
-        latent_schedule: how the latent weights grow with the share of the budget spent.
+        latent_schedule: how the latent weights grow over the search, from 0.1 to 3 times.
         max_frames: frames compared by `lpips`, evenly spaced.
         max_pairs: neighbouring frames compared by `temporal`, evenly spaced.
         size: (height, width) that LPIPS sees; None is the frames' own.
@@ -108,9 +108,12 @@ class Objective:
         """-log(P_yes + eps) of the critic's `log_odds [B]`."""
         return self.weights.vlm * -(log_odds.sigmoid() + EPS).log()
 
-    def latent(self, controls: Controls, progress: float = 0.0) -> dict[str, Tensor]:
-        """Squared distance of the controls from the untuned ones."""
-        scale = _schedule(self.latent_schedule, progress)
+    def latent(self, controls: Controls, position: float = 0.0) -> dict[str, Tensor]:
+        """Squared distance of the controls from the untuned ones.
+
+        `position` in the search is 0 for the first evaluation and 1 for the last.
+        """
+        scale = _schedule(self.latent_schedule, position)
         pairs = {
             "latent_alpha": (controls.alpha, self.start.alpha),
             "latent_v": (controls.delta_v, self.start.delta_v),
@@ -164,8 +167,8 @@ def _spread(count: int, limit: int) -> list[int]:
     return [int(step) for step in steps]
 
 
-def _schedule(name: LatentSchedule, progress: float) -> float:
+def _schedule(name: LatentSchedule, position: float) -> float:
     if name == "constant":
         return 1.0
-    ramp = progress if name == "linear" else 1 - math.cos(math.pi * progress)
+    ramp = position if name == "linear" else (1 - math.cos(math.pi * position)) / 2
     return 0.1 + 2.9 * ramp

@@ -201,7 +201,7 @@ class EditProblem(Scorer):
         if self.objective.needs_reference:
             with self.meter.paused():
                 _ = self.baseline
-        progress = self.meter.progress
+        position = self.meter.position(len(z), self._calls)
         self.meter.admit(**self._price(len(z)))
         before = (self.editor.forwards, self.editor.backwards)
 
@@ -211,7 +211,7 @@ class EditProblem(Scorer):
                 self._under(seeds[rows]),
                 seeds[rows],
                 gradient=gradient,
-                progress=progress,
+                position=position,
                 index=self._evaluations,  # of the batch, however it is split
             )
 

@@ -79,7 +79,7 @@ class Scorer:
         seeds: Sequence[int],
         *,
         gradient: bool,
-        progress: float,
+        position: float,
         index: int,
     ) -> list[Evaluation]:
         """Forward and, if asked for, one backward through the renderer.
@@ -92,7 +92,7 @@ class Scorer:
             conditioning: whose noise is used.
             seeds: of that noise, of each candidate.
             gradient: also give the gradient of each total with respect to its z.
-            progress: share of the budget spent before.
+            position: in the search, see `Meter.position`.
             index: of the first one in the search, on which random windows depend.
 
         Raises:
@@ -110,7 +110,7 @@ class Scorer:
             )
             seen = rendered.detach().requires_grad_(gradient)
             terms, p_yes = self._judge(seen, index)
-            latent = self.objective.latent(controls, progress)
+            latent = self.objective.latent(controls, position)
             if gradient:
                 _backward(rendered, seen, latent)
         terms |= {name: value.detach() for name, value in latent.items()}

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from sparks.errors import SparksError
-from sparks.search.budget import BudgetExhausted
+from sparks.search.budget import Budget, BudgetExhausted, Meter
 from sparks.search.evaluation import Evaluation, Watch
 from sparks.search.objective import Weights
+from sparks.search.problem import EditProblem
 from tests.toy import Blind, Brightness, ToyEditor, problem
 
 ALL = Weights(vlm=1.0, latent_alpha=0.3, latent_v=0.2, lpips=5.0, temporal=40.0)
@@ -147,7 +148,48 @@ def test_a_blind_critic_gives_scores_but_no_gradient() -> None:
         task.evaluate(candidates(1), gradient=True)
 
 
-def test_latent_weights_can_grow_with_the_budget() -> None:
-    task = problem("renders=2", latent_schedule="cosine_increase", weights=ALL)
-    first, second = (task.evaluate(candidates(1))[0].losses.terms["latent_v"] for _ in range(2))
-    assert second == pytest.approx(first * 30, rel=1e-4)
+def latent_terms(task: EditProblem, *batches: int) -> list[float]:
+    """The term of one and the same candidate, evaluated in batches of so many."""
+    scored = [task.evaluate(candidates(1).expand(size, -1)) for size in batches]
+    return [each.losses.terms["latent_v"] for batch in scored for each in batch]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "multipliers"),
+    [
+        ("constant", [1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.1, 0.825, 1.55, 2.275, 3.0]),
+        ("cosine_increase", [0.1, 0.52469513, 1.55, 2.57530487, 3.0]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("budget", "windows"), [("renders=5", 1), ("qwen_calls=5", 1), ("qwen_calls=17", 3)]
+)
+def test_latent_weights_grow_as_in_the_authors_code(
+    schedule: str, multipliers: list[float], budget: str, windows: int
+) -> None:
+    (plain,) = latent_terms(problem(weights=ALL), 1)
+    watch = Watch(4, windows=windows)
+    task = problem(budget, weights=ALL, watch=watch, latent_schedule=schedule)
+    terms = latent_terms(task, 1, 1, 1, 1, 1)
+    assert [term / plain for term in terms] == pytest.approx(multipliers, rel=1e-5)
+    with pytest.raises(BudgetExhausted):
+        task.evaluate(candidates(1))
+
+
+def test_a_batch_has_the_weights_of_its_last_candidate() -> None:
+    (plain,) = latent_terms(problem(weights=ALL), 1)
+    task = problem("renders=9", weights=ALL, latent_schedule="linear")
+    terms = latent_terms(task, 1, 4, 4)
+    expected = [0.1, *[0.1 + 2.9 / 2] * 4, *[3.0] * 4]
+    assert [term / plain for term in terms] == pytest.approx(expected, rel=1e-5)
+
+
+def test_seconds_move_a_position_too() -> None:
+    meter = Meter(Budget(wall_clock=10.0, renders=11), renders=2, wall_clock=8.0)
+    assert meter.position(1) == 0.8
+    meter.wall_clock = 1.0
+    assert meter.position(1) == 0.2
+    assert Meter(Budget(wall_clock=10.0), renders=2, wall_clock=5.0).position(3) == 0.5
+    assert Meter(renders=2).position(1) == 0
+    assert Meter(Budget(renders=1)).position(1) == 0

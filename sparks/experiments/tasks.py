@@ -144,8 +144,8 @@ def _anchored(task: Task, folder: Path) -> Task:
 def read_scenarios(folder: Path) -> list[Task]:
     """A task for each of their files in a folder, in the order of their names.
 
-    Only source, prompts and K are a task's; a warning says so. A source is looked for beside the file and in every folder above, as theirs are written from
-    the root of their repository.
+    Only source, prompts and K are a task's; a warning says so. A source is looked for beside the
+    file and in every folder above, as theirs are written from the root of their repository.
 
     Raises:
         SparksError: there is none, or a file lacks a prompt or its source.

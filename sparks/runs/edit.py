@@ -200,7 +200,7 @@ def _result(
         seed=config.seed,
         p_yes_baseline=number(outcome.start.p_yes),
         p_yes_best=number(outcome.best.p_yes),
-        p_yes_edited=number(problem.ask(edited)),
+        p_yes_edited=number(problem.ask(edited, outcome.best)),
         p_yes_judge_baseline=number(judge(baseline)) if judge else None,
         p_yes_judge_edited=number(judge(edited)) if judge else None,
         losses=dict(outcome.best.losses.terms),

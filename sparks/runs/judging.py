@@ -1,7 +1,7 @@
 """What judges a render: critics and objective, built from settings."""
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +108,7 @@ def build_judge(
     """
     if config.judge is None and not (folder is not None and (folder / "judge").is_dir()):
         return None
-    given = {} if config.judge is None else config.judge.model_dump(exclude_unset=True)
-    shown: Settings = {"num_frames": config.critic.num_frames, "sampling": config.critic.sampling}
-    wanted = CriticSettings(**(shown | given))
+    wanted = config.judge or CriticSettings(**asdict(config.critic.watch))
     critic = build_critic("judge", wanted, config, conditioning, folder, cache)
     return Judge(critic, wanted.watch, conditioning.prompt, config.seed)
 

@@ -13,7 +13,7 @@ from sparks.registry import complete
 from sparks.search.budget import BudgetExhausted
 from sparks.search.checkpoints import Checkpoint
 from sparks.search.evaluation import Evaluation
-from sparks.search.history import Past, Row, to_evaluation, to_row
+from sparks.search.history import Past, Row, batch_of, to_evaluation, to_row
 from sparks.search.interruption import Interruption
 from sparks.search.journal import Journal
 from sparks.search.problem import EditProblem
@@ -156,7 +156,8 @@ class _Keeper:
             self.start = to_evaluation(row, torch.zeros_like(checkpoint.z[0], device=device))
         for row in [row for row in rows if row["best"]][-1:]:
             assert checkpoint.best is not None  # there has been a best one
-            self.best = to_evaluation(row, checkpoint.best.to(device))
+            best = to_evaluation(row, checkpoint.best.to(device))
+            self.best = replace(best, batch=batch_of(rows, row))
 
     def __call__(self, evaluations: list[Evaluation]) -> None:
         skipped = (self.skipped, self.in_a_row)

@@ -40,6 +40,7 @@ class Evaluation:
         frames: `[T, 3, H, W]`, if asked for.
         seed: of the render's noise.
         late: it ended after the seconds were over, so it cannot be the best.
+        batch: index of the first candidate of its batch, on which random windows depend.
         cost: what the meter showed afterwards; depends on clock and machine.
     """
 
@@ -51,6 +52,7 @@ class Evaluation:
     gradient: Tensor | None = None
     frames: Tensor | None = None
     late: bool = False
+    batch: int = 0
     cost: Mapping[str, float] = field(default_factory=dict)
 
     @property

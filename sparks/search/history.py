@@ -44,6 +44,12 @@ def to_evaluation(row: Row, z: Tensor, gradient: Tensor | None = None) -> Evalua
     )
 
 
+def batch_of(rows: Sequence[Row], row: Row) -> int:
+    """Index of the first row of the batch that `row` was evaluated in: their counts are one."""
+    counts = (each["cost"]["renders"] for each in rows)
+    return next(index for index, count in enumerate(counts) if count == row["cost"]["renders"])
+
+
 class Past:
     """Evaluations of an earlier process, recalled in order instead of rendered.
 

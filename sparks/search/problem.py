@@ -1,5 +1,6 @@
 """The one door: the only place where a video is rendered, a critic asked and a loss formed."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -78,6 +79,8 @@ class EditProblem(Scorer):
             prompt=conditioning.prompt if prompt is None else prompt,
             seed=seed,
         )
+        # What an editor remembers by a conditioning shall be of this search alone.
+        self._own = copy.copy(conditioning)
         self.meter = Meter(budget)
         self.observers: list[Observer] = []
         self.guards: list[Guard] = []
@@ -162,7 +165,7 @@ class EditProblem(Scorer):
         return seeds
 
     def _under(self, seeds: Sequence[int]) -> Conditioning:
-        own = self.conditioning
+        own = self._own
         if set(seeds) == {own.seed}:
             return own
         return own.with_noise(seeds[0]) if len(set(seeds)) == 1 else own.with_noises(seeds)
@@ -231,7 +234,7 @@ class EditProblem(Scorer):
         late = self.meter.late
         cost = {**self.meter.spent(), "peak_memory": peak_memory(self.device)}
         scored = [
-            replace(evaluation, index=index, late=late, cost=evaluation.cost or cost)
+            replace(evaluation, index=index, batch=first, late=late, cost=evaluation.cost or cost)
             for index, evaluation in enumerate(scored, first)
         ]
         for observer in list(self.observers):

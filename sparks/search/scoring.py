@@ -96,7 +96,7 @@ class Scorer:
             index: of the first one in the search, on which random windows depend.
 
         Raises:
-            SparksError: the critic does not answer for each video.
+            SparksError: the critic does not answer for each video, or frames carry no gradient.
         """
         with torch.set_grad_enabled(gradient):
             leaf = z.clone().requires_grad_(gradient)
@@ -108,6 +108,11 @@ class Scorer:
                 guidance=self.guidance,
                 gradient=gradient,
             )
+            if gradient and not rendered.requires_grad:
+                raise SparksError(
+                    "no gradient reaches the frames: see sampling.grad_steps, alpha_gradient and "
+                    "guidance.tuning.skip_step, or choose a solver that needs none"
+                )
             seen = rendered.detach().requires_grad_(gradient)
             terms, p_yes = self._judge(seen, index)
             latent = self.objective.latent(controls, position)
@@ -128,9 +133,13 @@ class Scorer:
             for row in range(len(z))
         ]
 
-    def ask(self, frames: Tensor) -> float:
-        """P(yes) of any `frames [T, 3, H, W]` outside the budget, over as many windows as in it."""
-        return p_yes(self.critic, frames, self.prompt, self.watch, self.seed)
+    def ask(self, frames: Tensor, like: Evaluation | None = None) -> float:
+        """P(yes) of any `frames [T, 3, H, W]` outside the budget.
+
+        Over the windows in which the evaluation `like` was judged, by default the start.
+        """
+        index = like.batch if like else 0
+        return p_yes(self.critic, frames, self.prompt, self.watch, self.seed, index)
 
     def _render(self, conditioning: Conditioning, controls: Controls, guidance: Guidance) -> Tensor:
         """Frames `[T, 3, H, W]` of one candidate, without gradient."""
@@ -157,9 +166,14 @@ class Scorer:
         return terms, p_yes
 
 
-def p_yes(critic: Critic, frames: Tensor, prompt: str, watch: Watch, seed: int) -> float:
-    """P(yes) of finished `frames [T, 3, H, W]`: the mean over as many windows as in a search."""
-    chosen = _windows(len(frames), watch, seed, 0)
+def p_yes(
+    critic: Critic, frames: Tensor, prompt: str, watch: Watch, seed: int, index: int = 0
+) -> float:
+    """P(yes) of finished `frames [T, 3, H, W]`: the mean over windows as in a search.
+
+    Random ones are those that batch of the search has whose first candidate has the `index`.
+    """
+    chosen = _windows(len(frames), watch, seed, index)
     with torch.no_grad():
         answers = [_log_odds(critic, frames[None], prompt, each).sigmoid() for each in chosen]
     return float(torch.stack(answers).mean())

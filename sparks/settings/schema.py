@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparks.editors.guidance import Guidance, ModalityGuidance
 from sparks.editors.schedule import Sampling
@@ -134,7 +134,7 @@ class Config(_Section):
     """Everything that decides an edit. Without `video`, the bundled task is edited.
 
     `judge` is a second critic, asked about the final render only; by default the one in the
-    generator's own folder, if there is one.
+    generator's own folder, if there is one. It is shown what the critic is, where it does not say.
     """
 
     video: str | None = None
@@ -161,6 +161,15 @@ class Config(_Section):
     sound: Sound = "source"
     preview_every: int | None = Field(default=None, ge=1)
     listeners: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _show_alike(cls, given: Any) -> Any:
+        critic, judge = given.get("critic"), given.get("judge")
+        if not (isinstance(critic, dict) and isinstance(judge, dict)):
+            return given
+        shown = {each.name: critic[each.name] for each in fields(Watch) if each.name in critic}
+        return given | {"judge": shown | judge}
 
     @classmethod
     def resolve(cls, *layers: Settings) -> "Config":

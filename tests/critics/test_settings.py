@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sparks.critics.contrast import ClipCritic
+from sparks.critics.sampling import MODES
 from sparks.errors import SparksError
 from sparks.media.clip import write_clip
-from sparks.runs.edit import edit
+from sparks.runs.edit import edit, go_on
 from sparks.runs.prepare import prepare
 from sparks.settings.layers import merge
+from sparks.testing import check_critic
 from tests.critics.conftest import STILL
 from tests.editors.conftest import make_clip, write_model
 
@@ -84,6 +87,53 @@ def test_mistakes_in_a_part_are_told(
     critic = {"name": "composite", "parts": [redness(settings, **part)]}
     with pytest.raises(SparksError, match=message):
         prepare({**settings, "critic": critic})
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+@pytest.mark.parametrize("sampling", MODES)
+def test_every_sampling_goes_through_an_edit_and_its_judge(
+    settings: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sampling: str,
+    windows: int,
+) -> None:
+    asked = {
+        **settings,
+        "critic": redness(settings, sampling=sampling, windows=windows, num_frames=4, start=2),
+        "judge": redness(settings, sharpness=-40),
+        "guidance": {"final": {}},  # what was scored is what is shown
+        "solver": {"name": "random", "batch": 3},
+        "space": {"name": "temporal"},
+        "budget": f"qwen_calls={4 * windows}",
+    }
+    whole = edit(asked, tmp_path / "whole", pictures=False)
+    assert whole["p_yes_edited"] == pytest.approx(whole["p_yes_best"], abs=1e-4)
+    # The judge is shown the same windows of each video, as the critic is of the start.
+    assert whole["p_yes_judge_baseline"] == pytest.approx(1 - whole["p_yes_baseline"], abs=1e-4)
+
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sparks.runs.edit._conclude", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            edit(asked, tmp_path / "run", pictures=False)
+    resumed = go_on(tmp_path / "run", named=asked)
+    for key in ("p_yes_best", "p_yes_edited", "p_yes_judge_baseline", "p_yes_judge_edited"):
+        assert resumed[key] == whole[key]
+
+
+@pytest.mark.parametrize("name", ["clip", "composite"])
+def test_a_critic_that_is_not_told_looks_at_the_same_frames_every_time(
+    settings: dict[str, Any], name: str
+) -> None:
+    critic = {"name": name, "sampling": "contiguous_random", "num_frames": 2}
+    if name == "composite":
+        critic["parts"] = [{"name": "clip"}]
+    built = prepare({**settings, "critic": critic}).problem.critic
+    frames = torch.rand(2, 9, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    check_critic(built, frames, "a red ball jumps")
 
 
 def test_another_critic_is_shown_what_the_one_before_it_was() -> None:

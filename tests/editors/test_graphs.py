@@ -68,9 +68,7 @@ def video(runner: Runner, editor: LTX2Editor, conditioning: Conditioning) -> Ten
 
 
 @pytest.mark.parametrize("two_valued", [True, False])
-def test_a_recording_serves_every_region(
-    editor: LTX2Editor, clip: Clip, two_valued: bool
-) -> None:
+def test_a_recording_serves_every_region(editor: LTX2Editor, clip: Clip, two_valued: bool) -> None:
     transformer = deepcopy(editor.transformer)
     levers = Levers(two_valued=two_valued, cuda_graphs=True)
     runner = Runner(transformer, levers)

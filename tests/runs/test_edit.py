@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -164,6 +165,36 @@ def test_edits_in_a_row_share_what_they_load_and_nothing_else(
     weights = Path("model/transformer/diffusion_pytorch_model.safetensors")
     os.utime(weights, ns=(0, 0))
     assert run("touched", cache)[1].problem.editor is not one.problem.editor
+
+
+@pytest.mark.parametrize("grad_steps", [1, 3])
+def test_equal_edits_in_a_row_are_equal_whatever_is_remembered(
+    sparks: Sparks, tmp_path: Path, grad_steps: int
+) -> None:
+    kept = Kept()
+    settings = {
+        "video": "source.mp4",
+        "prompt": "red ball jumps",
+        "model": "model",
+        "critic": {"name": "critic.py:Redness"},
+        "sampling": {"refresh_prefix": 3, "grad_steps": grad_steps},
+        "budget": "qwen_calls=5",
+    }
+
+    def totals(name: str, kept: Kept | None) -> list[float]:
+        edit(settings, tmp_path / name, kept=kept, pictures=False)
+        lines = (tmp_path / name / "history.jsonl").read_text().splitlines()
+        return [json.loads(line)["total"] for line in lines]
+
+    alone = totals("alone", None)
+    assert totals("first", kept) == totals("second", kept) == alone
+    one, other = (prepare(settings, kept=kept).problem for _ in range(2))
+    z = torch.zeros(1, one.dim)
+    turns = [
+        task.evaluate(z + by, gradient=True)[0].total for by in (0, 0.1) for task in (one, other)
+    ]
+    assert turns[0] == turns[1]
+    assert turns[2] == turns[3]
 
 
 def test_the_latent_terms_can_be_measured_from_where_the_search_starts(

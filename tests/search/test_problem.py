@@ -1,9 +1,11 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from sparks.critics.sampling import MODES
 from sparks.errors import SparksError
 from sparks.search.budget import Budget, BudgetExhausted, Meter
 from sparks.search.evaluation import Evaluation, Watch
@@ -121,6 +123,33 @@ def test_random_windows_repeat_in_a_replay() -> None:
         asked.append(critic.asked)
     assert asked[0] == asked[1]
     assert len({indices for _, indices, _ in asked[0]}) > 2
+
+
+@pytest.mark.parametrize("sampling", MODES)
+def test_any_frames_are_asked_about_in_the_windows_of_an_evaluation(sampling: str) -> None:
+    critic = Brightness()
+    task = problem(critic=critic, watch=Watch(4, sampling, windows=3))
+    start = task.evaluate(candidates(1), frames=True)[0]
+    batch = task.evaluate(candidates(3), frames=True)
+    assert [each.batch for each in (start, *batch)] == [0, 1, 1, 1]
+    for evaluation in (start, *batch):
+        assert evaluation.frames is not None
+        assert task.ask(evaluation.frames, evaluation) == pytest.approx(evaluation.p_yes, abs=1e-6)
+    assert task.ask(start.frames) == task.ask(start.frames, start)
+    windows = [[indices for _, indices, _ in critic.asked[first : first + 3]] for first in (0, 3)]
+    assert windows[0] != windows[1]
+    assert task.meter.qwen_calls == 12
+
+
+def test_a_render_without_a_gradient_is_refused_when_one_is_wanted() -> None:
+    class Cut(ToyEditor):
+        def render(self, *arguments: Any, **options: Any) -> torch.Tensor:
+            return super().render(*arguments, **options).detach()
+
+    task = problem(editor=Cut())
+    assert task.evaluate(candidates(1))[0].p_yes > 0
+    with pytest.raises(SparksError, match="no gradient reaches the frames"):
+        task.evaluate(candidates(1), gradient=True)
 
 
 def test_frames_and_gradient_come_on_demand_and_observers_see_all() -> None:

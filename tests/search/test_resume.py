@@ -17,6 +17,7 @@ from sparks.errors import SparksError
 from sparks.runs.edit import edit, go_on
 from sparks.runs.progress import Lines
 from sparks.search.checkpoints import Checkpoint, load_checkpoint, previous, save_checkpoint
+from sparks.search.history import batch_of
 from sparks.search.journal import Journal
 from sparks.solvers.adam import Adam
 from tests.searches import (
@@ -273,3 +274,9 @@ def test_a_killed_edit_of_the_bundled_task_goes_on(tmp_path: Path) -> None:
     assert whole["p_yes_edited"] == done["p_yes_edited"]
     names = [{path.name for path in (tmp_path / name).iterdir()} for name in ("run", "whole")]
     assert names[0] == names[1]
+
+
+def test_a_row_says_which_batch_it_was_of() -> None:
+    recorded = [{"cost": {"renders": count}} for count in (1, 4, 4, 4, 5, 7, 7)]
+    batches = [batch_of(recorded, row) for row in recorded]
+    assert batches == [0, 1, 1, 1, 4, 5, 5]

@@ -77,7 +77,7 @@ class Mortal(ToyEditor):
 
 @pytest.mark.parametrize("name", ["cma", "hybrid"])
 def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path, name: str) -> None:
-    search(tmp_path / "whole", make(name), "renders=22")
+    whole = search(tmp_path / "whole", make(name), "renders=22")
     for after in (1, 2, 3):  # hybrid: before its batch, after it, after Adam's first step
         editor = Mortal()
         editor.left = after
@@ -86,7 +86,8 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path, name: str
             search(folder, make(name), "renders=22", editor)
         known = len(history(folder))
         editor = ToyEditor()
-        search(folder, make(name), "renders=22", editor)
+        resumed = search(folder, make(name), "renders=22", editor)
+        assert (resumed.best.index, resumed.best.batch) == (whole.best.index, whole.best.batch)
         assert history(folder) == history(tmp_path / "whole")
         assert sum(editor.renders) == 22 - known
 

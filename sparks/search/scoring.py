@@ -171,7 +171,7 @@ def p_yes(
 ) -> float:
     """P(yes) of finished `frames [T, 3, H, W]`: the mean over windows as in a search.
 
-    Random ones are those that batch of the search has whose first candidate has the `index`.
+    Random windows are those of the batch whose first candidate has `index` in the search.
     """
     chosen = _windows(len(frames), watch, seed, index)
     with torch.no_grad():

@@ -71,8 +71,7 @@ def draw(rng: np.random.Generator, count: int, dim: int) -> Tensor:
 
 def spread(sigma: float | None, problem: EditProblem, wide: float = 1.0) -> float:
     """`sigma`, or if None `wide` times what the space that is searched is drawn from with."""
-    own: float = getattr(problem.space, "sigma", 0.5)
-    return wide * own if sigma is None else sigma
+    return wide * problem.space.sigma if sigma is None else sigma
 
 
 def check_population(batch: int, sigma: float | None) -> None:

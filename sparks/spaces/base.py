@@ -24,9 +24,11 @@ class Space(Protocol):
 
     Attributes:
         rate: what Adam learns at here, unless told otherwise.
+        sigma: standard deviation of the coordinates of what a search draws first, likewise.
     """
 
     rate: float = 5e-3
+    sigma: float = 0.5
 
     @property
     def dim(self) -> int:

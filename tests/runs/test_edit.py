@@ -171,7 +171,7 @@ def test_edits_in_a_row_share_what_they_load_and_nothing_else(
 def test_equal_edits_in_a_row_are_equal_whatever_is_remembered(
     sparks: Sparks, tmp_path: Path, grad_steps: int
 ) -> None:
-    kept = Kept()
+    cache = Cache()
     settings = {
         "video": "source.mp4",
         "prompt": "red ball jumps",
@@ -181,14 +181,14 @@ def test_equal_edits_in_a_row_are_equal_whatever_is_remembered(
         "budget": "qwen_calls=5",
     }
 
-    def totals(name: str, kept: Kept | None) -> list[float]:
-        edit(settings, tmp_path / name, kept=kept, pictures=False)
+    def totals(name: str, cache: Cache | None) -> list[float]:
+        edit(settings, tmp_path / name, cache=cache, pictures=False)
         lines = (tmp_path / name / "history.jsonl").read_text().splitlines()
         return [json.loads(line)["total"] for line in lines]
 
     alone = totals("alone", None)
-    assert totals("first", kept) == totals("second", kept) == alone
-    one, other = (prepare(settings, kept=kept).problem for _ in range(2))
+    assert totals("first", cache) == totals("second", cache) == alone
+    one, other = (prepare(settings, cache=cache).problem for _ in range(2))
     z = torch.zeros(1, one.dim)
     turns = [
         task.evaluate(z + by, gradient=True)[0].total for by in (0, 0.1) for task in (one, other)

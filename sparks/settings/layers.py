@@ -81,9 +81,16 @@ def assignments(pairs: Iterable[str]) -> Settings:
 
 def _joined(first: Settings, second: Settings) -> Settings:
     """What two assignments say together: a plugin and its options are named in any order."""
-    both = [key for key in second if isinstance(first.get(key), dict)]
-    inner = {k: _joined(first[k], second[k]) for k in both if isinstance(second[k], dict)}
-    return {**first, **second, **inner}
+    result = type(first)(first)
+    for key, value in second.items():
+        if value == {}:
+            result[key] = Whole()
+        elif isinstance(value, dict):
+            earlier = result.get(key)
+            result[key] = _joined(earlier if isinstance(earlier, dict) else {}, value)
+        else:
+            result[key] = value
+    return result
 
 
 def recommended(folder: Path | str) -> Settings:

@@ -58,6 +58,10 @@ _First = Annotated[
     int | None, typer.Option(min=0, help="The first noise seed; by default the list's, else 42.")
 ]
 _Jobs = Annotated[int, typer.Option(min=1, help="Processes; never for what is timed.")]
+_Metrics = Annotated[
+    str | None,
+    typer.Option("--metrics", metavar="A,B", help="Groups or names; all: every installed one."),
+]
 _Sheets = Annotated[bool, typer.Option("--sheets", help="Also write contact sheets (PNG).")]
 _Folder = Annotated[
     Path | None, typer.Option(help="Gone on with if it holds an experiment; default in runs.")
@@ -220,6 +224,7 @@ def bench(
     jobs: _Jobs = 1,
     output: _Folder = None,
     sheets: _Sheets = False,
+    metrics: _Metrics = None,
     dry_run: _DryRun = False,
     json_: _Json = False,
 ) -> None:
@@ -235,7 +240,7 @@ def bench(
 
         base = layers(config or [], options, set_ or [])
         plan = bench_plan(Request(base, tasks, seeds, seed, output))
-        text = _experiment("bench", plan, output, jobs, sheets, json_, dry_run)
+        text = _experiment("bench", plan, output, jobs, sheets, metrics, json_, dry_run)
     typer.echo(text)
 
 
@@ -264,6 +269,7 @@ def ablate(
     jobs: _Jobs = 1,
     output: _Folder = None,
     sheets: _Sheets = False,
+    metrics: _Metrics = None,
     dry_run: _DryRun = False,
     json_: _Json = False,
 ) -> None:
@@ -282,7 +288,7 @@ def ablate(
         request = Request(base, tasks, seeds, seed, output)
         plan = ablate_plan(request, axis, only.split(",") if only else (), match)
         name = f"ablate-{Path(axis or '').stem}"
-        text = _experiment(name, plan, output, jobs, sheets, json_, dry_run)
+        text = _experiment(name, plan, output, jobs, sheets, metrics, json_, dry_run)
     typer.echo(text)
 
 
@@ -292,6 +298,7 @@ def _experiment(
     output: Path | None,
     jobs: int,
     sheets: bool,
+    metrics: str | None,
     as_json: bool,
     dry_run: bool,
 ) -> str:
@@ -303,7 +310,7 @@ def _experiment(
         rehearsed = rehearse(plan, output)
         return json.dumps(rehearsed) if as_json else describe(rehearsed)
     folder = output or new_folder(name)
-    text = run_experiment(folder, plan, jobs=jobs, sheets=sheets)
+    text = run_experiment(folder, plan, jobs=jobs, sheets=sheets, metrics=metrics)
     if as_json:
         return (folder / "table.json").read_text(encoding="utf-8")
     return f"{text}\nWritten to {folder}; see index.html there."

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparks.errors import SparksError
+from sparks.evaluation.metrics.measuring import choose
 from sparks.experiments.ablate import plan_ablation
 from sparks.experiments.cells import Plan, Spread, claim, in_processes, load_plan, run_cells
+from sparks.experiments.measured import measure_cells
 from sparks.experiments.results import write_results
 from sparks.experiments.tasks import Task
 from sparks.runs.resolve import check_settings
@@ -29,6 +31,7 @@ def run_experiment(
     jobs: int = 1,
     spread: Spread | None = None,
     sheets: bool = False,
+    metrics: str | None = None,
 ) -> str:
     """Run what is not finished and write tables and page; the Markdown.
 
@@ -38,6 +41,7 @@ def run_experiment(
         jobs: processes for cells that may run beside others.
         spread: another executor for those.
         sheets: also write contact sheets.
+        metrics: groups or names of metrics by which finished edits are measured, as columns.
 
     Raises:
         SparksError: settings that no edit can use (nothing is written), a plan that contradicts
@@ -47,6 +51,8 @@ def run_experiment(
     While another process runs the folder's cells, tables of what it has finished are written if no
     plan is given.
     """
+    if metrics is not None:
+        choose(metrics)  # there must be such
     if plan is None:
         load_plan(output)  # there must be one
     else:
@@ -56,13 +62,13 @@ def run_experiment(
             raise SparksError(f"{output} is in use by another process; wait for it, or stop it")
         try:
             if free:
-                _run(output, plan, spread or (in_processes(jobs) if jobs > 1 else map))
+                _run(output, plan, spread or (in_processes(jobs) if jobs > 1 else map), metrics)
         finally:
             text = write_results(output, sheets)
     return text
 
 
-def _run(output: Path, plan: Plan | None, spread: Spread) -> None:
+def _run(output: Path, plan: Plan | None, spread: Spread, metrics: str | None) -> None:
     typed = [cell.settings for cell in plan.cells] if plan else []
     if plan is None:
         plan = load_plan(output)
@@ -70,7 +76,12 @@ def _run(output: Path, plan: Plan | None, spread: Spread) -> None:
         plan.save(output)
     left = [cell.settings for cell in plan.cells if not cell.row(output).is_file()]
     without_code({"left": left}, output / "plan.json", {"typed": typed})
-    run_cells(output, plan, spread)
+    try:
+        run_cells(output, plan, spread)
+    except SparksError:  # the cells that did not fail are measured all the same
+        measure_cells(output, plan, metrics, spread=spread)
+        raise
+    measure_cells(output, plan, metrics, spread=spread)
 
 
 def check_plan(plan: Plan) -> None:

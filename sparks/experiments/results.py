@@ -21,12 +21,14 @@ from sparks import page
 from sparks.evaluation.statistics.tables import Estimate, Row, csv_text, estimate, markdown
 from sparks.experiments.cells import Plan, finished, load_plan, source
 from sparks.experiments.curves import draw_curves
+from sparks.experiments.measured import Column, figure_columns, missing, with_figures
 from sparks.experiments.score import METRICS
 from sparks.experiments.tasks import Task
 from sparks.files import write_text
 from sparks.media.clip import contact_sheet, read_clip
 
 Groups = dict[str, list[Row]]  # rows of each setting
+Columns = Mapping[str, Column]  # of METRICS, and the figures that were measured
 
 
 def write_results(folder: Path, sheets: bool = False) -> str:
@@ -36,10 +38,14 @@ def write_results(folder: Path, sheets: bool = False) -> str:
         SparksError: `folder` holds no plan.
     """
     plan = load_plan(folder)
-    rows = finished(folder, plan)
+    rows = with_figures(folder, finished(folder, plan))
+    columns = METRICS | figure_columns(rows)
     tables = {match: _groups(plan, rows, match) for match in _matches(plan)}
-    estimates = [line for match, groups in tables.items() for line in _estimates(match, groups)]
-    text = "\n".join(_markdown(plan, match, groups) for match, groups in tables.items())
+    estimates = [
+        line for match, groups in tables.items() for line in _estimates(match, groups, columns)
+    ]
+    text = "\n".join(_markdown(plan, match, groups, columns) for match, groups in tables.items())
+    text += "".join(f"\n{line}\n" for line in missing(folder, rows))
     if len(rows) < len(plan.cells):
         text = f"{len(rows)} of {len(plan.cells)} edits are finished.\n\n{text}"
     write_text(folder / "table.md", text)
@@ -51,7 +57,7 @@ def write_results(folder: Path, sheets: bool = False) -> str:
         draw_curves(folder / f"curve{_suffix(match)}.png", folder, groups)
         for task, videos in _videos(folder, plan, groups) if sheets else ():
             _write_sheet(folder / "sheets" / f"{task.name}{_suffix(match)}.png", folder, videos)
-    write_text(folder / "index.html", _page(folder, plan, tables))
+    write_text(folder / "index.html", _page(folder, plan, tables, columns))
     return text
 
 
@@ -70,9 +76,9 @@ def _groups(plan: Plan, rows: Sequence[Row], match: str | None) -> Groups:
     return groups
 
 
-def _estimates(match: str | None, groups: Groups) -> Iterator[dict[str, Any]]:
+def _estimates(match: str | None, groups: Groups, columns: Columns) -> Iterator[dict[str, Any]]:
     for setting, rows in groups.items():
-        for name in METRICS:
+        for name in columns:
             if (found := estimate(rows, name)) is not None:
                 yield {"match": match, "setting": setting, "metric": name, **asdict(found)}
 
@@ -85,37 +91,37 @@ def _suffix(match: str | None) -> str:
     return f"-{match}" if match else ""
 
 
-def _markdown(plan: Plan, match: str | None, groups: Groups) -> str:
-    parts = (_means(groups), _by_task(plan, groups))
+def _markdown(plan: Plan, match: str | None, groups: Groups, columns: Columns) -> str:
+    parts = (_means(groups, columns), _by_task(plan, groups, columns))
     return f"## {_heading(match)}\n\n" + "\n".join(markdown(*part) for part in parts)
 
 
-def _means(groups: Groups) -> tuple[list[str], list[list[str]]]:
+def _means(groups: Groups, columns: Columns) -> tuple[list[str], list[list[str]]]:
     """Metrics downwards, settings across."""
     lines = [
         ["space (dimensions)", *(_distinct(rows, _space) for rows in groups.values())],
         ["edits", *(str(len(rows)) for rows in groups.values())],
     ]
-    for name, (title, form) in METRICS.items():
+    for name, (title, form) in columns.items():
         found = [estimate(rows, name) for rows in groups.values()]
         if any(found):
             lines.append([title, *(_interval(each, form) for each in found)])
     return ["mean [95 % interval]", *groups], lines
 
 
-def _by_task(plan: Plan, groups: Groups) -> tuple[list[str], list[list[str]]]:
+def _by_task(plan: Plan, groups: Groups, columns: Columns) -> tuple[list[str], list[list[str]]]:
     """Tasks downwards; all metrics of a single setting across, or the outcome of several."""
     only = next(iter(groups.values()), []) if len(groups) == 1 else []
-    shown = [name for name in METRICS if any(row.get(name) is not None for row in only)]
+    shown = [name for name in columns if any(row.get(name) is not None for row in only)]
     lines = []
     for task in plan.tasks:
         cells = [[row for row in rows if row["task"] == task.name] for rows in groups.values()]
         if only:
-            columns = [_mean(cells[0], name) for name in shown]
+            texts = [_mean(cells[0], name, columns[name][1]) for name in shown]
         else:
-            columns = [_outcome(rows) for rows in cells]
-        lines.append([task.name, task.prompt, *columns])
-    titles = [METRICS[name][0] for name in shown] if only else [f"{name}" for name in groups]
+            texts = [_outcome(rows) for rows in cells]
+        lines.append([task.name, task.prompt, *texts])
+    titles = [columns[name][0] for name in shown] if only else [f"{name}" for name in groups]
     return ["task", "prompt", *titles], lines
 
 
@@ -133,24 +139,27 @@ def _interval(found: Estimate | None, form: str) -> str:
     return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
-def _mean(rows: Sequence[Row], name: str) -> str:
+def _mean(rows: Sequence[Row], name: str, form: str) -> str:
     found = estimate(rows, name)
-    return "" if found is None else f"{found.mean:{METRICS[name][1]}}"
+    return "" if found is None else f"{found.mean:{form}}"
 
 
 def _outcome(rows: Sequence[Row]) -> str:
     """Final P(yes) and how often it happened."""
     truth = [row["happened_edited"] for row in rows if row.get("happened_edited") is not None]
     happened = f", happened {sum(truth)} of {len(truth)}" if truth else ""
-    return _mean(rows, "p_yes_edited") + happened
+    return _mean(rows, "p_yes_edited", METRICS["p_yes_edited"][1]) + happened
 
 
-def _page(folder: Path, plan: Plan, tables: Mapping[str | None, Groups]) -> str:
+def _page(folder: Path, plan: Plan, tables: Mapping[str | None, Groups], columns: Columns) -> str:
     sections = []
     for match, groups in tables.items():
         curve = page.image(f"curve{_suffix(match)}.png", "best so far")
-        parts = (page.table(*_means(groups)), curve, page.table(*_by_task(plan, groups), words=2))
-        sections.append(page.section(_heading(match), page.paragraph(_READING), *parts))
+        by_task = page.table(*_by_task(plan, groups, columns), words=2)
+        parts = (page.table(*_means(groups, columns)), curve, by_task)
+        rows = [row for rows in groups.values() for row in rows]
+        notes = map(page.paragraph, (_READING, *missing(folder, rows)))
+        sections.append(page.section(_heading(match), *notes, *parts))
         videos = (
             page.video_row(f"{task.name}: {task.prompt}", shown)
             for task, shown in _videos(folder, plan, groups)

@@ -91,6 +91,37 @@ def _check_cells(folder: Path, world: dict[str, object], own: dict[str, object])
     assert not {"side_by_side.mp4", "contact_sheet.png", "curve.png"} & files
 
 
+def test_metrics_are_columns_that_can_be_added_later(
+    sparks: Sparks, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(workplace))
+    arguments = bench("--output", "measured", "--budget", "qwen_calls=1")
+    code, out, err = sparks(*arguments, "--metrics", "motion,l1", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    means = {line["metric"] for line in found["estimates"]}
+    assert {"dynamic_degree", "global_drift", "l1"} < means
+    assert "colour_drift" not in means
+    assert all(0 < cell["l1"] < 1 for cell in found["cells"])
+    assert sparks(*arguments, "--metrics", "nothing")[0] == 2
+
+    file = workplace / "measured" / found["cells"][0]["folder"] / "metrics.json"
+    times = file.stat().st_mtime_ns
+    code, out, err = sparks("bench", "--output", "measured", "--metrics", "l1")
+    assert code == 0, err
+    assert file.stat().st_mtime_ns == times  # nothing was left to measure
+    code, out, err = sparks("bench", "--output", "measured", "--metrics", "perceptual,colour")
+    assert code == 0, err
+    assert "| colour drift |" in out
+    assert "| L1 to the source |" in out  # measured before
+    assert "Not measured: lpips: LPIPS needs AlexNet at" in out
+    assert "Not measured: ms-ssim: MS-SSIM needs pictures of 33 pixels" in out
+    assert "LPIPS to the source" not in out
+    page = (workplace / "measured" / "index.html").read_text()
+    assert "Not measured: lpips" in page
+    assert "colour drift" in page
+
+
 def test_the_page_stands_alone(sparks: Sparks, workplace: Path) -> None:
     code, _, err = sparks(*bench("--output", "seen", "--budget", "qwen_calls=1"))
     assert code == 0, err

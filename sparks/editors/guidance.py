@@ -99,6 +99,19 @@ class Guidance:
                     "blocks that it has, or set stg_scale=0 and stg_blocks=[]"
                 )
 
+    def check_steps(self, steps: int, grad_steps: int) -> None:
+        """Refuse to skip all of the steps that carry gradient, the last `grad_steps` of `steps`.
+
+        Raises:
+            SparksError: naming all three.
+        """
+        last_run = (steps - 1) // (self.skip_step + 1) * (self.skip_step + 1)
+        if last_run < steps - grad_steps:
+            raise SparksError(
+                f"skip_step is {self.skip_step}: none of the last {grad_steps} of {steps} steps is "
+                "run, so that nothing has a gradient; lower skip_step or raise grad_steps"
+            )
+
     def _blocks(self, modality: ModalityGuidance) -> tuple[int, ...]:
         return self.stg_blocks if modality.stg_blocks is None else modality.stg_blocks
 

@@ -14,7 +14,6 @@ from sparks.editors.guidance import PASSES, UNGUIDED, Guidance, ModalityGuidance
 from sparks.editors.reuse import Reuse
 from sparks.editors.runner import Runner
 from sparks.editors.schedule import Sampling
-from sparks.errors import SparksError
 
 if TYPE_CHECKING:
     from diffusers import LTX2VideoTransformer3DModel
@@ -74,22 +73,6 @@ class Prefixes:
         return self._prefixes[key]
 
 
-def check_gradient(sampling: Sampling, guidance: Guidance) -> None:
-    """Refuse renders with gradient in which no step that carries it is run.
-
-    Raises:
-        SparksError: naming what leaves it out.
-    """
-    steps = len(sampling.sigmas) - 1
-    every = guidance.skip_step + 1
-    if (steps - 1) // every * every < steps - sampling.grad_steps:
-        raise SparksError(
-            f"skip_step is {guidance.skip_step}: none of the last {sampling.grad_steps} of "
-            f"{steps} steps is run, so that nothing has a gradient; lower skip_step or raise "
-            "grad_steps"
-        )
-
-
 def sample(
     transformer: "LTX2VideoTransformer3DModel | Runner",
     conditioning: LTX2Conditioning,
@@ -123,7 +106,7 @@ def sample(
     """
     sampling = sampling if gradient else sampling.exact
     if gradient:
-        check_gradient(sampling, guidance)
+        guidance.check_steps(len(sampling.sigmas) - 1, sampling.grad_steps)
     steps = list(pairwise(sampling.sigmas))
     first_grad = max(len(steps) - sampling.grad_steps, 0) if gradient else len(steps)
     denoiser = Denoiser(transformer, conditioning, controls, sampling, guidance, counter)

@@ -15,6 +15,7 @@ from sparks.models.machine import check_device, read_dtype
 from sparks.models.weights import fetch, find, is_hub_id
 from sparks.pocket.tasks import PocketTask, default_task
 from sparks.registry import complete, declared
+from sparks.runs.suitable import check_suitable
 from sparks.runs.trackers import check_trackers
 from sparks.search.budget import Budget
 from sparks.search.protocols import Solver
@@ -65,6 +66,11 @@ def resolve(settings: Settings, *, fetching: bool = True) -> Resolved:
     task = default_task() if said.video is None else None
     config = Config.resolve(merge(FALLBACK, _asked(task), advice, space, settings))
     _check(config)
+    if folder is not None:
+        check_suitable(config, folder, advice)
+    if solver.needs_gradient:
+        sampling = config.sampling
+        config.guidance.tuning.check_steps(len(sampling.sigmas) - 1, sampling.grad_steps)
     for critic in _critics(config) if fetching else ():
         _fetch(critic)
     return Resolved(config, solver, folder, task)

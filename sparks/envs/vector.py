@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sparks.envs.building import make_episodes
+from sparks.envs.building import Retakes
 from sparks.search.problem import EditProblem
 from sparks.solvers.episodes import RENDER_MODES, Array, reward, told
 
@@ -20,11 +20,10 @@ class RetakeVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
     Args:
         num_envs: candidates per step.
-        options: as of `sparks.envs.retake.RetakeEnv`: `problem` or `settings`, `steps`, `bound`,
-            `render_mode`.
+        options: those of `sparks.envs.retake.RetakeEnv`.
 
     Raises:
-        SparksError: see `sparks.envs.building.make_episodes`.
+        SparksError: as of `RetakeEnv`.
     """
 
     metadata = {  # noqa: RUF012
@@ -33,18 +32,15 @@ class RetakeVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        **options: Any,
-    ) -> None:
-        self.episodes = make_episodes(num_envs, **options)
+    def __init__(self, num_envs: int = 1, **options: Any) -> None:
+        self.episodes = Retakes(num_envs, **options)
         self.num_envs, self.render_mode = num_envs, self.episodes.render_mode
         self.single_action_space = self.episodes.action_space
         self.single_observation_space = self.episodes.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.metadata = {**self.metadata, **self.episodes.metadata}
+        self.episodes.metadata["autoreset_mode"] = AutoresetMode.SAME_STEP
+        self.metadata = self.episodes.metadata
 
     @property
     def problem(self) -> EditProblem:
@@ -54,10 +50,13 @@ class RetakeVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
     def reset(  # type: ignore[override]
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """All back to z = 0; renders nothing. The noise is the problem's, whatever the seeds."""
+        """All back to z = 0, of `options["task"]` if there is one; as of `RetakeEnv`.
+
+        Raises:
+            SparksError: the task cannot be had; the environment stays as it is.
+        """
         super().reset(seed=seed[0] if isinstance(seed, list) else seed)
-        self.episodes.forget()
-        return self.episodes.restart(), {}
+        return self.episodes.begin(options), {}
 
     def step(
         self, actions: NDArray[Any]

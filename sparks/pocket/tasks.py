@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,18 +115,29 @@ def draw_list(count: int = LIST_COUNT, seed: int = LIST_SEED) -> list[PocketTask
     return found
 
 
+HELD_OUT = "heldout10"
+LISTS: dict[str, Callable[[], list[PocketTask]]] = {
+    HELD_OUT: held_out,
+    LIST.stem: draw_list,
+    **{half: partial(draw_list, HALF_COUNT, seed) for half, seed in HALVES.items()},
+}
+
+
 def default_task() -> PocketTask:
     """What `sparks solve` edits when no video is given: a task of the ten that succeeds."""
     return find_task("03-grow")
 
 
 def find_task(name: str) -> PocketTask:
-    """One of the ten by its name.
+    """One of the ten by its name, or one of another list by both names, e.g. `dev40/00-jump`.
 
     Raises:
-        SparksError: there is no such task.
+        SparksError: there is no such list or task.
     """
-    known = {task.name: task for task in held_out()}
+    which, _, name = name.rpartition("/")
+    if (which or HELD_OUT) not in LISTS:
+        raise SparksError(f"task list {which!r} is unknown: choose from {', '.join(LISTS)}")
+    known = {task.name: task for task in LISTS[which or HELD_OUT]()}
     if name not in known:
         raise SparksError(f"task {name!r} is unknown: choose from {', '.join(known)}")
     return known[name]

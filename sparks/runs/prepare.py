@@ -28,7 +28,7 @@ from sparks.runs.judging import Judge, build_critic, build_judge, build_objectiv
 from sparks.runs.memory_plan import Plan, plan_edit
 from sparks.runs.progress import Silent
 from sparks.runs.resolve import Resolved, resolve
-from sparks.search.budget import Budget
+from sparks.search.budget import Budget, Meter
 from sparks.search.problem import EditProblem
 from sparks.search.protocols import Solver
 from sparks.settings.construct import construct
@@ -68,24 +68,33 @@ class Prepared:
 
 
 def prepare(
-    settings: Settings | Resolved, reporter: Silent | None = None, cache: Cache | None = None
+    settings: Settings | Resolved,
+    reporter: Silent | None = None,
+    cache: Cache | None = None,
+    budget: Budget | Meter | None = None,
 ) -> Prepared:
     """Load models and clip, encode, and build the problem; arguments as of `sparks.edit`.
+
+    Args:
+        budget: of the problem, as of `EditProblem`; by default what the settings say.
 
     Raises:
         SparksError: something about the input is wrong.
     """
     resolved = settings if isinstance(settings, Resolved) else resolve(settings)
     with quiet_libraries(), enough_memory("loading and encoding"):
-        return _Workshop(resolved, reporter or Silent(), cache or Cache()).prepare()
+        workshop = _Workshop(resolved, reporter or Silent(), cache or Cache(), budget)
+        return workshop.prepare()
 
 
 class _Workshop:
     """Builds the parts of one edit, each taken from the cache where what it is made of is equal."""
 
-    def __init__(self, resolved: Resolved, reporter: Silent, cache: Cache) -> None:
+    def __init__(
+        self, resolved: Resolved, reporter: Silent, cache: Cache, budget: Budget | Meter | None
+    ) -> None:
         self.resolved, self.config, self.folder = resolved, resolved.config, resolved.folder
-        self.reporter, self.cache = reporter, cache
+        self.reporter, self.cache, self.budget = reporter, cache, budget
 
     def prepare(self) -> Prepared:
         config = self.config
@@ -175,7 +184,7 @@ class _Workshop:
             critic,
             space,
             build_objective(config, start, space, self.folder, self.cache),
-            budget=Budget.parse(config.budget),
+            budget=Budget.parse(config.budget) if self.budget is None else self.budget,
             sampling=config.sampling,
             guidance=config.guidance.tuning,
             watch=config.critic.watch,

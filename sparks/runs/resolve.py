@@ -44,7 +44,9 @@ class Resolved:
     task: PocketTask | None
 
 
-def resolve(settings: Settings, *, fetching: bool = True) -> Resolved:
+def resolve(
+    settings: Settings, *, fetching: bool = True, task: PocketTask | None = None
+) -> Resolved:
     """Merge, check and fetch: every mistake that can be found before loading is found here.
 
     Later ones win: defaults, the bundled task, the `sparks.yaml` of the model, the space that the
@@ -53,6 +55,7 @@ def resolve(settings: Settings, *, fetching: bool = True) -> Resolved:
     Args:
         settings: the user's; see `sparks.settings.schema.Config`.
         fetching: have the weights that hub ids name on this machine, too.
+        task: what is edited if they name no video; by default the bundled task.
 
     Raises:
         SparksError: the first mistake found.
@@ -63,7 +66,7 @@ def resolve(settings: Settings, *, fetching: bool = True) -> Resolved:
     advice = without_code(recommended(folder), folder, settings) if folder else {}
     solver = _solver(Config.resolve(merge(advice, settings)))
     space = {} if solver.default_space is None else {"space": solver.default_space}
-    task = default_task() if said.video is None else None
+    task = (task or default_task()) if said.video is None else None
     config = Config.resolve(merge(FALLBACK, _asked(task), advice, space, settings))
     _check(config)
     if folder is not None:

@@ -44,7 +44,7 @@ class EditProblem(Scorer):
         critic: frozen judge.
         space: coordinates of the search.
         objective: the loss.
-        budget: limits of the search.
+        budget: limits of the search, or the meter of another problem that shares its limits.
         sampling: denoising steps while searching.
         guidance: while searching; plain by default, one forward per step.
         watch: what the critic sees.
@@ -60,7 +60,7 @@ class EditProblem(Scorer):
         space: Space,
         objective: Objective,
         *,
-        budget: Budget = Budget(),
+        budget: Budget | Meter = Budget(),
         sampling: Sampling = Sampling(),
         guidance: Guidance = UNGUIDED,
         watch: Watch = Watch(),
@@ -81,7 +81,7 @@ class EditProblem(Scorer):
         )
         # What an editor remembers by a conditioning shall be of this search alone.
         self._own = copy.copy(conditioning)
-        self.meter = Meter(budget)
+        self.meter = budget if isinstance(budget, Meter) else Meter(budget)
         self.observers: list[Observer] = []
         self.guards: list[Guard] = []
         self._in_parts = Halving()

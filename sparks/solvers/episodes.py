@@ -33,10 +33,11 @@ class Episodes:
         problem: what is edited; its own budget holds.
         steps: actions per episode.
         bound: largest absolute value of each element of an action, in the space's unit.
+        gradient: also have the gradient of each reward; see `told`.
         render_mode: None, `rgb_array` or `rgb_array_list`.
 
     Raises:
-        SparksError: a number or mode out of range.
+        SparksError: a number or mode out of range, or the critic has no gradient.
     """
 
     def __init__(
@@ -46,20 +47,25 @@ class Episodes:
         *,
         steps: int = 1,
         bound: float = 1.0,
+        gradient: bool = False,
         render_mode: str | None = None,
     ) -> None:
         if steps < 1 or not 0 < bound < np.inf:
             raise SparksError(f"steps is {steps}, bound is {bound}; both must be positive")
         if render_mode not in (None, *RENDER_MODES):
             raise SparksError(f"render_mode is {render_mode!r}; choose {', '.join(RENDER_MODES)}")
-        self.problem = problem
+        if gradient and not problem.critic.differentiable:
+            critic = type(problem.critic).__name__
+            raise SparksError(f"critic {critic} has no gradient; leave it out, or choose another")
+        self.problem, self.gradient = problem, gradient
         self.count, self.steps, self.render_mode = count, steps, render_mode
         self.action_space = gym.spaces.Box(-bound, bound, (self.problem.dim,), np.float32)
         self.observation_space = gym.spaces.Box(0, MOST, (len(TERMS) + 1,), np.float32)
-        self.metadata = {
+        self.metadata: dict[str, Any] = {
             "render_modes": list(RENDER_MODES),
             "render_fps": self.problem.conditioning.fps,
         }
+        self.forget()
         self.restart()
 
     def restart(self) -> Array:
@@ -83,9 +89,10 @@ class Episodes:
         if np.shape(actions) != self.z.shape:
             raise SparksError(f"action has shape {np.shape(actions)[1:]}, not {box.shape}")
         z = self.z + np.clip(actions, box.low, box.high)
-        scored = self.problem.evaluate(z, frames=self.render_mode is not None)
+        shown = self.render_mode is not None
+        scored = self.problem.evaluate(z, gradient=self.gradient, frames=shown)
         self.z, self.step = z, self.step + 1
-        if self.render_mode is not None:
+        if shown:
             self._frames = torch.stack([each.frames for each in scored if each.frames is not None])
         return np.stack([self._observation(each.losses.terms) for each in scored]), scored
 
@@ -118,9 +125,17 @@ def reward(evaluation: Evaluation) -> float:
 
 
 def told(evaluation: Evaluation) -> dict[str, Any]:
-    """The `info` of one evaluation: what it scored, nothing of the clock."""
-    return {
+    """The `info` of one evaluation: what it scored, nothing of the clock.
+
+    `gradient`, if there is one, is that of the reward with respect to z, `[k]`: zeros where the
+    reward stands for a loss that is no number.
+    """
+    info = {
         "p_yes": evaluation.p_yes,
         "losses": dict(evaluation.losses.terms),
         "total": evaluation.total,
     }
+    if evaluation.gradient is not None:
+        gradient = -evaluation.gradient.cpu().numpy()
+        info["gradient"] = gradient if evaluation.finite else np.zeros_like(gradient)
+    return info

@@ -18,7 +18,7 @@ from sparks.envs.retake import RetakeEnv
 from sparks.errors import SparksError
 from sparks.search.budget import BudgetExhausted
 from sparks.solvers.episodes import TERMS, reward
-from tests.toy import FRAMES, SIDE, problem
+from tests.toy import FRAMES, SIDE, Blind, problem
 
 QUICK = {"sampling": {"num_inference_steps": 2, "grad_steps": 1}}
 
@@ -59,9 +59,11 @@ def test_without_settings_of_them_dimensions_are_few_and_calls_unlimited(pocket:
     assert pocket.problem.conditioning.fps == pocket.metadata["render_fps"] == 12.5
 
 
+@pytest.mark.parametrize("gradient", [False, True])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_both_checkers_accept_any_problem(steps: int) -> None:
-    env = gym.make("sparks/Retake-v0", problem=problem(), steps=steps, render_mode="rgb_array")
+def test_both_checkers_accept_any_problem(steps: int, gradient: bool) -> None:
+    options = {"steps": steps, "gradient": gradient, "render_mode": "rgb_array"}
+    env = gym.make("sparks/Retake-v0", problem=problem(), **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         check_env(env.unwrapped)
@@ -89,6 +91,26 @@ def test_the_reward_is_minus_the_loss_and_actions_add_up() -> None:
         assert (terminated, truncated) == (step == 3, False)
     assert not env.reset()[0].any()
     assert env.step(np.zeros(task.dim))[1] == pytest.approx(-other.evaluate(0 * z)[0].total)
+
+
+def test_info_has_the_gradient_of_the_reward_on_request() -> None:
+    env = RetakeEnv(problem=problem(), steps=2, gradient=True)
+    step = np.random.default_rng(0).standard_normal(54).astype(np.float32) / 100
+    ends = []
+    for sign in (-1, 1):
+        env.reset()
+        env.step(np.full(54, 0.1, np.float32))
+        ends.append(env.step(sign * step)[1])
+    env.reset()
+    env.step(np.full(54, 0.1, np.float32))
+    info = env.step(np.zeros(54, np.float32))[4]
+    assert info.keys() == {"p_yes", "losses", "total", "gradient"}
+    assert info["gradient"].shape == (54,)
+    assert info["gradient"].dtype == np.float32
+    assert (ends[1] - ends[0]) / 2 == pytest.approx(float(info["gradient"] @ step), rel=2e-2)
+    assert env.problem.meter.denoiser_backwards == env.problem.meter.renders
+    with pytest.raises(SparksError, match="critic Blind has no gradient"):
+        RetakeEnv(problem=problem(critic=Blind()), gradient=True)
 
 
 def test_resetting_renders_nothing_and_the_problems_budget_holds() -> None:
@@ -124,8 +146,9 @@ def pixels(env: RetakeEnv) -> Any:
 def test_it_shows_the_last_edit_and_the_prompt_only_render_before() -> None:
     task = problem()
     env = RetakeEnv(problem=task, render_mode="rgb_array_list")
-    env.reset()
     untuned = env.render()
+    env.reset()
+    assert np.array_equal(env.render(), untuned)
     assert len(untuned) == FRAMES
     assert task.meter.renders == 0
     expected = pixels(env)
@@ -172,7 +195,7 @@ def test_the_video_recorder_works(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_is_a_bad_one() -> None:
     task = problem()
-    env = RetakeEnv(problem=task)
+    env = RetakeEnv(problem=task, gradient=True)
     env.reset()
     action = env.action_space.sample()
     task.objective.vlm = lambda log_odds: log_odds * np.nan  # type: ignore[method-assign]
@@ -180,7 +203,9 @@ def test_a_loss_that_is_no_number_is_a_bad_one() -> None:
     assert (gain, observation[0]) == (-100, 100)
     assert env.observation_space.contains(observation)
     assert np.isnan(info["total"])
-    assert reward(problem().evaluate(action)[0]) > -100
+    assert not info["gradient"].any()
+    (usual,) = problem().evaluate(action)
+    assert reward(usual) == -usual.total
 
 
 @pytest.mark.parametrize(

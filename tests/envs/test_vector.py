@@ -1,10 +1,13 @@
+import warnings
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import A2C
+from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
 import sparks.envs  # noqa: F401
 from sparks.envs.retake import RetakeEnv
@@ -24,11 +27,15 @@ def same(first: Any, second: Any) -> bool:
     return all(np.allclose(one, other, atol=1e-5) for one, other in pairs)
 
 
+@pytest.mark.parametrize("gradient", [False, True])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_it_does_what_single_environments_with_same_step_autoreset_do(steps: int) -> None:
-    together = RetakeVectorEnv(COUNT, problem=problem(), steps=steps)
+def test_it_does_what_single_environments_with_same_step_autoreset_do(
+    steps: int, gradient: bool
+) -> None:
+    options = {"steps": steps, "gradient": gradient}
+    together = RetakeVectorEnv(COUNT, problem=problem(), **options)
     apart = SyncVectorEnv(
-        [lambda: RetakeEnv(problem=problem(), steps=steps)] * COUNT,
+        [lambda: RetakeEnv(problem=problem(), **options)] * COUNT,
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
     assert together.action_space == apart.action_space
@@ -60,18 +67,31 @@ def test_a_step_is_one_forward_for_all() -> None:
     assert task.meter.qwen_calls == 8
 
 
-def test_gymnasium_can_also_step_single_ones_in_turn() -> None:
-    task = problem()
-    env = gym.make_vec("sparks/Retake-v0", num_envs=2, vectorization_mode="sync", problem=task)
-    env.reset(seed=0)
-    assert env.step(env.action_space.sample())[1].shape == (2,)
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
+def test_gymnasium_makes_vectors_in_both_ways(mode: Any) -> None:
+    options = {"problem": problem(), "gradient": True, "steps": 2, "render_mode": "rgb_array"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        env = gym.make_vec("sparks/Retake-v0", 2, vectorization_mode=mode, **options)
+        observations, infos = env.reset(seed=[3, 4], options={})
+        assert env.observation_space.contains(observations)
+        assert infos == {}
+        for _ in range(5):
+            observations, rewards, ended, cut, infos = env.step(env.action_space.sample())
+            assert env.observation_space.contains(observations)
+            assert (rewards.shape, ended.shape, cut.any()) == ((2,), (2,), False)
+            assert "wall_clock" not in str(infos)
+        assert np.shape(env.render()) == (2, 4, 4, 3)
+        for single in getattr(env.unwrapped, "envs", ()):
+            check_env(single.unwrapped)
+            check_env_of_sb3(single.unwrapped)
 
 
 @pytest.mark.parametrize("mode", ["rgb_array", "rgb_array_list"])
 def test_the_last_edits_can_be_seen_although_the_next_episodes_have_begun(mode: str) -> None:
     env = RetakeVectorEnv(2, problem=problem(), render_mode=mode)
-    env.reset()
     untuned = env.render()
+    env.reset()
     assert untuned is not None
     actions = env.action_space.sample()
     env.step(actions)

@@ -128,6 +128,11 @@ def test_sources_are_videos_of_nothing_happening(tmp_path: Path) -> None:
 
 def test_tasks_are_found_by_name() -> None:
     assert tasks.find_task("03-grow") == tasks.held_out()[3]
+    for name in tasks.LISTS:
+        (listed, *_) = task_list(name)
+        assert Task.of(tasks.find_task(f"{name}/{listed.name}")) == listed
+    with pytest.raises(SparksError, match="list 'dev' is unknown: choose from heldout10, pocket25"):
+        tasks.find_task("dev/00-jump")
     assert tasks.default_task() in tasks.held_out()
     with pytest.raises(SparksError, match="task 'fly' is unknown: choose from 00-jump"):
         tasks.find_task("fly")

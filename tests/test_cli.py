@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sparks
+from sparks.experiments.tasks import Task
 from sparks.media.clip import read_clip
 from sparks.pocket.tasks import default_task
 
@@ -51,7 +52,7 @@ def test_the_bundled_task_is_edited(tmp_path: Path) -> None:
 
 
 def test_a_video_of_ones_own_is_edited(tmp_path: Path) -> None:
-    task = default_task()
+    task = Task.of(default_task())
     video = task.write_source(tmp_path)
     done = run(
         *("solve", video.name, "--prompt", task.prompt, "--static-prompt", task.static_prompt),

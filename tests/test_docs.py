@@ -77,6 +77,13 @@ def test_links_of_the_pages_at_the_root_lead_somewhere(name: str) -> None:
             assert fragment in map(anchor, headings), link
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set(re.findall(r"[\w/-]+\.md", text("mkdocs.yml").split("\nnav:")[1]))
+    there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    made = {"contributing.md", "changelog.md", "reference/command.md"}
+    assert listed == there | made
+
+
 def test_the_readme_is_short_lines_and_shows_python_at_once() -> None:
     lines = text("README.md").splitlines()
     assert max(map(len, lines)) <= 120

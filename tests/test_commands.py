@@ -70,6 +70,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         write_clip(folder / name, make_clip(17))
     (folder / "my-model").symlink_to(weights_path())
+    theirs = folder / "editing" / "configs" / "red_rose_blooming.yaml"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("src_video: clip.mp4\nedit_prompt: A red rose blooming.\n")
     quick = {"sampling": {"num_inference_steps": 2, "grad_steps": 1}, "budget": "qwen_calls=1"}
     with contextlib.chdir(folder):
         edit(quick, Path("first"))
@@ -184,6 +187,10 @@ VALUES: dict[str, Any] = {
     "sampling.grad_steps": 3,
     "guidance.tuning.stg_blocks": [1],
     "guidance.final.stg_blocks": [1],
+    "guidance.tuning.video.stg_blocks": [0],
+    "guidance.tuning.audio.stg_blocks": [2],
+    "guidance.final.video.stg_blocks": [0, 3],
+    "guidance.final.audio.stg_blocks": [2],
 }
 
 
@@ -202,13 +209,15 @@ def other(key: str, default: Any) -> Any:
 
 LEAVES = leaves({name: getattr(Config(), name) for name in Config.model_fields})
 LEAVES |= leaves(Levers(), "editor.levers.")
-LEAVES |= {"solver.lr": 0.1, "solver.patience": 15, "space.mode": "both", "critic.norm": "clip"}
+LEAVES |= {"solver.lr": 0.1, "solver.patience": 15, "solver.min_delta": 0.0}
+LEAVES |= {"space.mode": "both", "critic.norm": "clip"}
 # What a setting cannot be without.
 BESIDE = {
     "video": ["prompt=a red ball jumps"],
     "editor.levers.activation_budget": ["editor.levers.compile=true"],
     "solver.lr": ["solver.name=adam"],
     "solver.patience": ["solver.name=adam"],
+    "solver.min_delta": ["solver.name=adam"],
     "critic.norm": ["critic.name=qwen"],
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Literal, get_args
 
 import numpy as np
 
 from sparks.errors import SparksError
 
-MODES = ("linspace", "normal", "contiguous", "contiguous_random")
+Mode = Literal["linspace", "normal", "contiguous", "contiguous_random"]
+MODES: tuple[str, ...] = get_args(Mode)
 
 
 def effective(n: int, num_frames: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sparks.critics.sampling import Mode
 from sparks.editors.guidance import Guidance, ModalityGuidance
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
@@ -76,7 +77,7 @@ class CriticSettings(_Plugin):
     model: str | None = None
     dtype: str | None = None
     num_frames: int = Field(default=8, ge=1)
-    sampling: str = "linspace"
+    sampling: Mode = "linspace"
     windows: int = Field(default=1, ge=1)
     start: int = Field(default=0, ge=0)
 

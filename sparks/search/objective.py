@@ -108,12 +108,12 @@ class Objective:
         """-log(P_yes + eps) of the critic's `log_odds [B]`."""
         return self.weights.vlm * -(log_odds.sigmoid() + EPS).log()
 
-    def latent(self, controls: Controls, position: float = 0.0) -> dict[str, Tensor]:
+    def latent(self, controls: Controls, progress: float = 0.0) -> dict[str, Tensor]:
         """Squared distance of the controls from the untuned ones.
 
-        `position` in the search is 0 for the first evaluation and 1 for the last.
+        `progress` of the search is 0 for the first evaluation and 1 for the last.
         """
-        scale = _schedule(self.latent_schedule, position)
+        scale = _schedule(self.latent_schedule, progress)
         pairs = {
             "latent_alpha": (controls.alpha, self.start.alpha),
             "latent_v": (controls.delta_v, self.start.delta_v),
@@ -167,8 +167,8 @@ def _spread(count: int, limit: int) -> list[int]:
     return [int(step) for step in steps]
 
 
-def _schedule(name: LatentSchedule, position: float) -> float:
+def _schedule(name: LatentSchedule, progress: float) -> float:
     if name == "constant":
         return 1.0
-    ramp = position if name == "linear" else (1 - math.cos(math.pi * position)) / 2
+    ramp = progress if name == "linear" else (1 - math.cos(math.pi * progress)) / 2
     return 0.1 + 2.9 * ramp

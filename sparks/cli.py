@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -10,9 +11,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, printable
 from sparks.evaluation.cli import app as evaluation
+from sparks.files import place
 from sparks.pocket.cli import app as pocket
+from sparks.terminal import open_streams
 
 INTERRUPTED = 130  # exit code, as shells have it
 
@@ -64,13 +67,21 @@ _Metrics = Annotated[
 ]
 _Sheets = Annotated[bool, typer.Option("--sheets", help="Also write contact sheets (PNG).")]
 _Folder = Annotated[
-    Path | None, typer.Option(help="Gone on with if it holds an experiment; default in runs.")
+    Path | None,
+    typer.Option(
+        parser=place,
+        metavar="PATH",
+        help="Gone on with if it holds an experiment; default in runs.",
+    ),
 ]
 
 
 @app.command()
 def solve(
-    video: Annotated[Path | None, typer.Argument(help="Source; bundled task if left out.")] = None,
+    video: Annotated[
+        Path | None,
+        typer.Argument(parser=place, metavar="VIDEO", help="Source; bundled task if left out."),
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
     static_prompt: Annotated[str | None, typer.Option(help="What the source shows.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What guidance avoids.")] = None,
@@ -89,18 +100,20 @@ def solve(
     sound: Annotated[str | None, typer.Option(help="In the edit: source, tuned, none.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Run directory, new or empty."),
+        typer.Option(parser=place, metavar="PATH", help="Run directory, new or empty."),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with this run, as it was begun."),
+        typer.Option(parser=place, metavar="RUN", help="Go on with this run, as it was begun."),
     ] = None,
     preview_every: Annotated[
         int | None, typer.Option(metavar="N", help="Write the best so far into previews/.")
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Repeat the edit that made this mp4 or safetensors."),
+        typer.Option(
+            parser=place, metavar="FILE", help="Repeat the edit that made this mp4 or safetensors."
+        ),
     ] = None,
     dry_run: _DryRun = False,
     json_: _Json = False,
@@ -152,23 +165,30 @@ def solve(
         else:
             result = go_on(resume, reporter(), settings)
     if dry_run:
-        typer.echo(json.dumps(rehearsed) if json_ else describe(rehearsed))
+        typer.echo(json.dumps(rehearsed) if json_ else printable(describe(rehearsed)))
         return
-    typer.echo(json.dumps(result.json()) if json_ else summary(result))
+    typer.echo(json.dumps(result.json()) if json_ else printable(summary(result)))
     if result.stopped_by == "interrupt":
         raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
 def transfer(
-    run: Annotated[Path, typer.Argument(help="Run directory, or its best.safetensors.")],
-    video: Annotated[Path | None, typer.Option(help="Bundled task if left out.")] = None,
+    run: Annotated[
+        Path,
+        typer.Argument(parser=place, metavar="RUN", help="Run directory, or its best.safetensors."),
+    ],
+    video: Annotated[
+        Path | None, typer.Option(parser=place, metavar="PATH", help="Bundled task if left out.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
     static_prompt: Annotated[str | None, typer.Option(help="What the video shows.")] = None,
     model: _Model = None,
     critic: _Critic = None,
     set_: _Set = None,
-    output: Annotated[Path | None, typer.Option(help="Directory, new or empty.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(parser=place, metavar="PATH", help="Directory, new or empty.")
+    ] = None,
     json_: _Json = False,
 ) -> None:
     """Edit another video with the controls that RUN has tuned; nothing is searched.
@@ -188,10 +208,10 @@ def transfer(
         f"P(yes) {result['p_yes_transfer']:.3f} with the controls, {result['p_yes_baseline']:.3f} "
         f"without.\nWritten to {result['run_dir']}; gap.png shows it frame by frame."
     )
-    typer.echo(json.dumps(result) if json_ else words)
+    typer.echo(json.dumps(result) if json_ else printable(words))
 
 
-_Run = Annotated[Path, typer.Argument(help="Run directory.")]
+_Run = Annotated[Path, typer.Argument(parser=place, metavar="RUN", help="Run directory.")]
 
 
 @app.command()
@@ -308,12 +328,12 @@ def _experiment(
 
     if dry_run:
         rehearsed = rehearse(plan, output)
-        return json.dumps(rehearsed) if as_json else describe(rehearsed)
+        return json.dumps(rehearsed) if as_json else printable(describe(rehearsed))
     folder = output or new_folder(name)
     text = run_experiment(folder, plan, jobs=jobs, sheets=sheets, metrics=metrics)
     if as_json:
         return (folder / "table.json").read_text(encoding="utf-8")
-    return f"{text}\nWritten to {folder}; see index.html there."
+    return printable(f"{text}\nWritten to {folder}; see index.html there.")
 
 
 @app.command()
@@ -346,12 +366,15 @@ def plugins(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line and exit code 2."""
+    open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SparksError as error:
+        if os.environ.get("SPARKS_DEBUG"):
+            raise
         _refuse(str(error))
     except typer.TyperException as error:  # an option or command that does not exist, and so on
         if message := error.format_message().rstrip("."):
@@ -361,7 +384,7 @@ def main() -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
 

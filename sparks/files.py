@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -43,9 +44,40 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 def _store(path: Path) -> None:
     """Bring what was written to the disk itself, before anything points to it."""
-    os.chmod(path, 0o644)  # mkstemp makes files only the owner can read
+    with contextlib.suppress(OSError):  # some file systems know no modes
+        os.chmod(path, 0o644)  # mkstemp makes files only the owner can read
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        sync(file.fileno())
+
+
+def sync(file: int) -> None:
+    """Bring an open file to its disk, where its file system can say that it has.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EROFS):
+            raise
+
+
+def at_home(path: str) -> str:
+    """A path in which `~` is the home folder, as it is wherever a path is given.
+
+    Raises:
+        SparksError: nobody knows where that is.
+    """
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise SparksError(f"{path}: {error}; set HOME, or write the whole path") from error
+
+
+def place(path: str) -> Path:
+    """A path of the command line."""
+    return Path(at_home(path))
 
 
 def opened_itself(path: str, flags: int) -> int:

@@ -124,7 +124,7 @@ class Registry:
             found: Any = load(where)
             for part in attribute.split("."):
                 found = getattr(found, part)
-        except Exception as error:  # an import runs foreign code, which may fail in any way
+        except (Exception, SystemExit) as error:  # foreign code may fail in any way, or exit
             raise SparksError(
                 f"cannot import {label} ({self.kind}): {type(error).__name__}: {error}; "
                 "correct it, install what it needs, or choose another"

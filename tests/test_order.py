@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sparks"
-GROUND = ("registry", "signatures", "plugins", "files", "locks", "page", "errors")
+GROUND = ("registry", "signatures", "terminal", "plugins", "files", "locks", "page", "errors")
 ORDER = (
     *("cli", "studio", "experiments", "evaluation", "envs", "runs", "solvers", "settings"),
     *("pocket", "testing", "search", "spaces", "editors", "critics", "models", "media", "ground"),

@@ -41,7 +41,7 @@ from sparks.editors.schedule import Sampling
 from sparks.editors.storage import check_storage, store
 from sparks.editors.text import TextContexts
 from sparks.errors import SparksError
-from sparks.models.machine import free_memory
+from sparks.models.machine import check_device, free_memory
 from sparks.models.weights import BUNDLED
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class LTX2Editor:
         self.source = ModelFolder(model) if isinstance(model, str | Path) else model
         self.folder = self.source.path
         check_storage(storage, levers)
+        check_device(text_device)
         self.levers, self.storage = levers, storage
         elsewhere = None if text_device is None else torch.device(text_device)
         self.texts = TextContexts(self.source, self.device, self.dtype, elsewhere)

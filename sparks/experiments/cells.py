@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import multiprocessing
 import os
 import re
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +36,8 @@ from sparks.locks import LOCKS, locked
 from sparks.runs.cache import Cache
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
+
+log = logging.getLogger("sparks")
 
 Counter = Literal["qwen_calls", "renders", "wall_clock"]
 
@@ -181,15 +186,34 @@ def in_processes(jobs: int) -> Spread:
     """Spread over processes of this machine that share its cores."""
 
     def spread(work: Callable[[Cell], Cell], cells: Sequence[Cell]) -> Iterator[Cell]:
-        context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-        pool = ProcessPoolExecutor(jobs, context, _share_cores, (jobs,))
-        try:
-            for done in as_completed([pool.submit(work, cell) for cell in cells]):
-                yield done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        left = {cell.name: cell for cell in cells}
+        for _ in range(_PATIENCE):
+            try:
+                for cell in _pooled(jobs, work, list(left.values())):
+                    del left[cell.name]
+                    yield cell
+                return
+            except BrokenProcessPool:
+                log.warning("a worker process was ended; going on with %d edits", len(left))
+        raise SparksError(
+            f"worker processes were ended {_PATIENCE} times; is memory short? Run it again with "
+            f"fewer --jobs than {jobs}: what is finished is kept"
+        )
 
     return spread
+
+
+_PATIENCE = 4  # pools of processes that may break
+
+
+def _pooled(jobs: int, work: Callable[[Cell], Cell], cells: Sequence[Cell]) -> Iterator[Cell]:
+    context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
+    pool = ProcessPoolExecutor(jobs, context, _begin_worker, (jobs, os.getpid()))
+    try:
+        for done in as_completed([pool.submit(work, cell) for cell in cells]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run_cells(folder: Path, plan: Plan, spread: Spread = map) -> None:
@@ -285,10 +309,18 @@ def source(folder: Path, task: Task) -> Path:
     return folder / "sources" / f"{task.name}{suffix}"
 
 
-def _share_cores(jobs: int) -> None:
+def _begin_worker(jobs: int, driver: int) -> None:
+    """Share the cores with the other workers, and end with the driver however that ends."""
     import torch
 
+    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
     torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // jobs)))
+
+
+def _end_with(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(1)
+    os._exit(1)  # half an edit is made anew by the next driver
 
 
 class _Clock:

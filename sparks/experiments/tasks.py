@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from sparks.errors import SparksError
+from sparks.files import at_home
 from sparks.pocket.tasks import LIST, PocketTask, Source, held_out
 from sparks.settings.authors import MARK, translate
 from sparks.settings.yaml import read_raw, read_settings
@@ -138,7 +139,9 @@ def _read(path: Path) -> list[Task]:
 
 
 def _anchored(task: Task, folder: Path) -> Task:
-    return replace(task, source=folder / task.source) if isinstance(task.source, Path) else task
+    if not isinstance(task.source, Path):
+        return task
+    return replace(task, source=folder / at_home(str(task.source)))
 
 
 def read_scenarios(folder: Path) -> list[Task]:

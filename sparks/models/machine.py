@@ -16,6 +16,8 @@ def check_device(name: str | None) -> None:
     if name is None:
         return
     try:
+        if torch.device(name).type == "meta":
+            raise RuntimeError("it computes nothing")
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise SparksError(

@@ -9,7 +9,10 @@ import torch
 
 from sparks.errors import SparksError
 
-_SIGNS = ("not enough memory", "can't allocate memory", "out of memory", "alloc_failed")
+_SIGNS = (
+    *("not enough memory", "can't allocate memory", "out of memory", "alloc_failed"),
+    *("could not create a primitive", "could not create a memory"),  # oneDNN's
+)
 
 
 class OutOfMemory(SparksError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -41,9 +42,9 @@ def find(model: str | Path) -> Path | None:
     """Folder of a model on this machine: a path, BUNDLED, or a hub id in the cache; else None."""
     if model == BUNDLED:
         return weights_path()
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # what can be no path, or no ~
+        if (path := Path(model).expanduser()).is_dir():
+            return path
     return _cached(str(model)) if is_hub_id(str(model)) else None
 
 

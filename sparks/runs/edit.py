@@ -13,7 +13,7 @@ from torch import Tensor
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
 from sparks.media.clip import Clip
-from sparks.models.memory import peak_memory
+from sparks.models.memory import enough_memory, peak_memory
 from sparks.runs.cache import Cache
 from sparks.runs.folder import Run
 from sparks.runs.prepare import Prepared, prepare
@@ -171,13 +171,14 @@ def _conclude(
     reporter.stage("writing the videos")
     run.save_best(best, made)
     source = prepared.source if config.sound != "none" else replace(prepared.source, waveform=None)
-    run.save_videos(
-        source,
-        replace(source, frames=baseline.nan_to_num().cpu()),
-        with_sound(replace(source, frames=edited.nan_to_num().cpu()), prepared, best),
-        json.dumps(made),
-        pictures,
-    )
+    with enough_memory("writing the videos"):
+        run.save_videos(
+            source,
+            replace(source, frames=baseline.nan_to_num().cpu()),
+            with_sound(replace(source, frames=edited.nan_to_num().cpu()), prepared, best),
+            json.dumps(made),
+            pictures,
+        )
     run.finish(result, pictures)
     if not edited.isfinite().all():
         raise SparksError(

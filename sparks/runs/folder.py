@@ -53,6 +53,7 @@ _UNFINISHED = re.compile(
     r"\.(config|run|result|state|best|baseline|edited|side_by_side|contact_sheet|curve|gap|index)"
     r"-[a-z0-9_]{8}\.(yaml|json|safetensors|mp4|png|html)"
 )
+_FREE = "-"  # no run has this name
 _PLUGINS = ("editor", "critic", "judge", "space", "solver")
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "numpy")
 
@@ -76,16 +77,23 @@ class Run:
     def __init__(
         self, folder: Path | None = None, name: str = "edit", *, begun: bool = False
     ) -> None:
-        self.folder = folder or new_folder(_slug(name))
+        self._name = None if folder else _slug(name)  # of a folder that is still to be made
+        self.folder = folder or Path("runs") / _slug(name)
         self.journal: Journal | None = None
         if begun:
             self._reopen()
         else:
-            _check_free(self.folder)
+            _check_free(self.folder if folder else Path("runs") / _FREE)
+
+    def claim(self) -> Path:
+        """The folder, which is made now if none was named."""
+        if self._name is not None:
+            self.folder, self._name = new_folder(self._name), None
+        return self.folder
 
     def begin(self, config: str, facts: Mapping[str, Any], device: str) -> None:
         """Write what is known before the search: settings, seeds, source, versions."""
-        self.journal = Journal(self.folder)  # the first: it keeps other processes out
+        self.journal = Journal(self.claim())  # the first: it keeps other processes out
         if (self.folder / "config.yaml").exists():
             self.journal.close()
             raise SparksError(f"another run has begun in {self.folder}; choose another folder")
@@ -245,10 +253,22 @@ def _column(rows: Sequence[Row], key: str) -> list[float]:
 
 
 def new_folder(name: str) -> Path:
-    """Where results go that were given no place; numbered if this second has one already."""
+    """Make a folder for results that were given no place; no other process gets the same.
+
+    Raises:
+        SparksError: it cannot be made here.
+    """
     first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
     numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([first], numbered) if not path.exists())
+    for path in itertools.chain([first], numbered):
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise SparksError(f"cannot make {path}: {error.strerror}; give --output") from error
+        return path
+    raise AssertionError  # numbers do not end
 
 
 def is_run(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from sparks.runs.result import Result
 from sparks.search.evaluation import Evaluation
 from sparks.search.problem import EditProblem
+
+_SILENCE = 5.0  # seconds without a line
 
 
 class Silent:
@@ -36,11 +39,20 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line per event, for logs."""
+    """One line per event, for logs, and one now and then while there is none."""
 
     def __init__(self) -> None:
-        self.origin = time.perf_counter()
+        self.origin = self.printed = time.perf_counter()
         self.problem: EditProblem | None = None
+        self._over = threading.Event()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
 
     def stage(self, name: str) -> None:
         """A new part of the work begins."""
@@ -50,6 +62,7 @@ class Lines(Silent):
         """The search of `problem` begins."""
         self.problem = problem
         self._print(f"searching {_plan(problem)}")
+        threading.Thread(target=self._live, args=(problem,), daemon=True).start()
 
     def evaluated(self, evaluation: Evaluation, best: Evaluation) -> None:
         """One candidate was scored."""
@@ -60,7 +73,14 @@ class Lines(Silent):
             f"best {best.total:.4f} (P(yes) {best.p_yes:.3f}, evaluation {best.index + 1})"
         )
 
+    def _live(self, problem: EditProblem) -> None:
+        """Say that something goes on where a batch takes long."""
+        while not self._over.wait(1):
+            if time.perf_counter() - self.printed > _SILENCE:
+                self._print(f"rendering: {problem.editor.forwards} denoiser steps so far")
+
     def _print(self, text: str) -> None:
+        self.printed = time.perf_counter()
         print(f"{time.perf_counter() - self.origin:7.1f}s  {text}", file=sys.stderr, flush=True)
 
 
@@ -136,8 +156,13 @@ class Panel(Silent):
 
     def _view(self) -> Any:
         from rich.console import Group
+        from rich.text import Text
 
-        parts = [self.stages if self.stages.tasks else None, self.bar if self.table else None]
+        steps = None
+        if self.problem is not None and not self.bar.finished:
+            steps = Text(f"  {self.problem.editor.forwards} denoiser steps", style="dim")
+        bar = self.bar if self.table else None
+        parts = [self.stages if self.stages.tasks else None, bar, steps]
         return Group(*(part for part in (*parts, self.table) if part is not None))
 
 

@@ -79,6 +79,8 @@ def repeat(path: Path | str, video: str | None) -> Settings:
     source = video or settings.get("video")
     if source is None:  # the bundled task
         return settings
+    if not isinstance(source, str):
+        raise SparksError(f"the recipe of {path} names {source!r} as its video; name the source")
     try:
         check_video(source)
         with open(source, "rb") as file:

@@ -71,6 +71,7 @@ def transfer(
             "baseline": prepared.baseline(),
             "transfer": problem.render(fitted, config.guidance.final),
         }
+        place.claim()
         reporter.stage("comparing frame by frame")
         result = {
             "run_dir": str(place.folder),
@@ -122,7 +123,7 @@ def _refuse(name: str, given: Tensor, like: Tensor) -> None:
 def _check_same(made: Settings, prepared: Prepared, path: Path) -> None:
     """Latents of one model, or text of one encoder, mean nothing to another."""
     known, now = made.get("fingerprint"), prepared.facts.get("fingerprint")
-    if known is None or now is None:  # an editor that loads no model folder
+    if not isinstance(known, dict) or now is None:  # an editor that loads no model folder
         known, now = {"model": made.get("model")}, {"model": prepared.config.model}
     for part, print_ in now.items():
         if known.get(part) != print_:

@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, printable
+from sparks.locks import locked
 from sparks.runs.progress import table
+from sparks.runs.result import read_result
 from sparks.search.history import Row, read_rows, to_evaluation
+from sparks.terminal import shows
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BLOCKS, _PLAIN = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 _WIDTH, _HEIGHT = 60, 5
 
 
@@ -40,9 +43,13 @@ def watch(run: Path, seconds: float = 1.0) -> None:
 
 
 def over(run: Path) -> bool:
-    """Whether the result is newer than the last evaluation."""
-    result, history = run / "result.json", run / "history.jsonl"
-    return result.exists() and result.stat().st_mtime >= history.stat().st_mtime
+    """Whether there is a result and nothing goes on after it, whatever the files' times say."""
+    if not (run / "result.json").exists():
+        return False
+    if read_result(read_json(run / "result.json"), run / "result.json").finished:
+        return True
+    with locked(run) as free:  # it was stopped, and may have been taken up again
+        return free
 
 
 def view(run: Path) -> Any:
@@ -55,7 +62,7 @@ def view(run: Path) -> Any:
     from rich.text import Text
 
     rows, facts = history(run), read_json(run / "run.json")
-    title = Text(str(facts.get("prompt") or run), style="bold")
+    title = Text(printable(str(facts.get("prompt") or run)), style="bold")
     if not rows:
         return Group(title, "no evaluation is finished yet")
     nowhere = torch.empty(0)
@@ -112,8 +119,9 @@ def chart(values: Sequence[float], width: int, height: int) -> str:
         1 + round((value - low) / span * (8 * height - 1)) if math.isfinite(value) else 0
         for value in shown
     ]
+    blocks = _BLOCKS if shows(_BLOCKS) else _PLAIN
     return "\n".join(
-        "".join(_BLOCKS[min(8, max(0, level - 8 * line))] for level in levels)
+        "".join(blocks[min(8, max(0, level - 8 * line))] for level in levels)
         for line in reversed(range(height))
     )
 

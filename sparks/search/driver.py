@@ -13,6 +13,7 @@ from sparks.registry import complete
 from sparks.search.budget import BudgetExhausted
 from sparks.search.checkpoints import Checkpoint
 from sparks.search.evaluation import Evaluation
+from sparks.search.foreign import blaming
 from sparks.search.history import Past, Row, batch_of, to_evaluation, to_row
 from sparks.search.interruption import Interruption
 from sparks.search.journal import Journal
@@ -89,7 +90,8 @@ def solve(
         problem.observers.append(keeper)
         problem.guards.append(guard)
         try:
-            _run(problem, solver, np.random.default_rng(seed), keeper)
+            with blaming("solver", solver, BudgetExhausted, _Stop):
+                _run(problem, solver, np.random.default_rng(seed), keeper)
             stopped_by = "solver"
         except BudgetExhausted as end:
             stopped_by = end.counter

@@ -101,10 +101,28 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
 def _parse(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    known = row.keys() >= _KEYS if isinstance(row, dict) else False
-    return row if known and line.endswith(b"\n") else None
+    whole = isinstance(row, dict) and row.keys() >= _KEYS and line.endswith(b"\n")
+    return row if whole and _is_typed(row) else None
+
+
+def _is_typed(row: Row) -> bool:
+    losses, cost = row["losses"], row["cost"]
+    return (
+        type(row["index"]) is type(row["seed"]) is int
+        and isinstance(row["z_sha256"], str)
+        and isinstance(row["best"], bool)
+        and all(value is None or _is_number(value) for value in (row["total"], row["p_yes"]))
+        and isinstance(losses, dict)
+        and all(value is None or _is_number(value) for value in losses.values())
+        and isinstance(cost, dict)
+        and all(map(_is_number, cost.values()))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _finite(value: float) -> float | None:

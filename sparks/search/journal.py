@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from sparks.errors import SparksError
-from sparks.files import opened_itself
+from sparks.files import opened_itself, sync
 from sparks.locks import locked
 from sparks.search.checkpoints import Checkpoint, load_checkpoint, previous, save_checkpoint
 from sparks.search.history import Row, read_rows
@@ -117,7 +117,7 @@ class Journal:
         try:
             while data:
                 data = data[os.write(file, data) :]
-            os.fsync(file)
+            sync(file)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(file, size)

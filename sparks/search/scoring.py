@@ -18,6 +18,7 @@ from sparks.errors import SparksError
 from sparks.models.memory import enough_memory
 from sparks.registry import complete
 from sparks.search.evaluation import Evaluation, Watch
+from sparks.search.foreign import blaming
 from sparks.search.objective import Losses, Objective
 from sparks.spaces.base import Space
 
@@ -100,14 +101,16 @@ class Scorer:
         """
         with torch.set_grad_enabled(gradient):
             leaf = z.clone().requires_grad_(gradient)
-            controls = self.space.decode(leaf)
-            rendered = self.editor.render(
-                conditioning,
-                controls,
-                sampling=self.sampling,
-                guidance=self.guidance,
-                gradient=gradient,
-            )
+            with blaming("space", self.space):
+                controls = self.space.decode(leaf)
+            with blaming("editor", self.editor):
+                rendered = self.editor.render(
+                    conditioning,
+                    controls,
+                    sampling=self.sampling,
+                    guidance=self.guidance,
+                    gradient=gradient,
+                )
             if gradient and not rendered.requires_grad:
                 raise SparksError(
                     "no gradient reaches the frames: see sampling.grad_steps, alpha_gradient and "
@@ -180,7 +183,8 @@ def p_yes(
 
 
 def _log_odds(critic: Critic, frames: Tensor, prompt: str, indices: list[int]) -> Tensor:
-    log_odds = critic.log_odds(frames, prompt, indices)
+    with blaming("critic", critic):
+        log_odds = critic.log_odds(frames, prompt, indices)
     if log_odds.shape != frames.shape[:1]:
         raise SparksError(
             f"critic {type(critic).__name__} answers with shape {list(log_odds.shape)} "

@@ -6,17 +6,18 @@ command-line options, `--set key=value`; see `sparks.settings.layers`.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparks.critics.sampling import Mode
 from sparks.editors.guidance import Guidance, ModalityGuidance
 from sparks.editors.schedule import Sampling
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
+from sparks.files import at_home
 from sparks.models.weights import BUNDLED
 from sparks.search.evaluation import Watch
 from sparks.search.objective import LatentSchedule, Reduction, Weights
@@ -24,6 +25,7 @@ from sparks.settings.construct import unknown
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
 
+_Side = Annotated[int, Field(ge=32)]  # pixels: less than that, LPIPS sees nothing
 Sound = Literal["source", "tuned", "none"]
 
 # Retake's own guidance for LTX-2.3; the audio is frozen and needs none.
@@ -119,7 +121,7 @@ class ObjectiveSettings(_Section):
     latent_schedule: LatentSchedule = "constant"
     max_frames: int = Field(default=16, ge=1)
     max_pairs: int = Field(default=12, ge=1)
-    size: tuple[int, int] | None = None
+    size: tuple[_Side, _Side] | None = None
 
 
 # What a search does not depend on; the video is told by its own digest.
@@ -138,7 +140,7 @@ class Config(_Section):
     generator's own folder, if there is one. It is shown what the critic is, where it does not say.
     """
 
-    video: str | None = None
+    video: Annotated[str, AfterValidator(at_home)] | None = None
     prompt: str | None = None
     static_prompt: str | None = None
     negative_prompt: str = ""
@@ -179,8 +181,10 @@ class Config(_Section):
         Raises:
             SparksError: naming the key, its value and what is known or allowed.
         """
+        merged = merge(*layers)
+        _check_text(merged)
         try:
-            return cls.model_validate(merge(*layers))
+            return cls.model_validate(merged)
         except ValidationError as error:
             raise SparksError(_explain(cls, error)) from None
 
@@ -198,12 +202,26 @@ class Config(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+def _check_text(value: Any, key: str = "") -> None:
+    """Refuse text that cannot be written down, as of arguments that were not UTF-8."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_text(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, str) and key != "video" and not _is_utf8(value):  # files may have any
+        raise SparksError(f"{key}={value!r} is not UTF-8; type it anew")
+
+
+def _is_utf8(text: str) -> bool:
+    return text == text.encode("utf-8", "ignore").decode("utf-8")
+
+
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return unknown(".".join(path), path[-1], _keys(model, path[:-1]))
-    return f"{'.'.join(path)}={first['input']!r} is not usable: {first['msg']}"
+    value = shorten(repr(first["input"]))
+    return f"{'.'.join(path)}={value} is not usable: {first['msg']}"
 
 
 def _keys(model: Any, path: Iterable[str]) -> list[str]:

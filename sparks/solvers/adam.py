@@ -1,8 +1,11 @@
 """Adam on the controls, the paper's solver."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from sparks.errors import SparksError
 from sparks.solvers.descent import Descent
 
 
@@ -38,6 +41,10 @@ class Adam(Descent):
         min_delta: float = 0.0,
     ) -> None:
         super().__init__(lr, lr_schedule, lr_floor, patience, min_delta)
+        if not all(0 <= beta < 1 for beta in betas) or not 0 < eps < math.inf:
+            raise SparksError(f"betas are {betas}, eps is {eps}; give 0 <= betas < 1 and eps > 0")
+        if clip_norm is not None and not 0 < clip_norm < math.inf:
+            raise SparksError(f"clip_norm is {clip_norm}; it must be positive, or null for none")
         self.betas, self.eps, self.clip_norm = betas, eps, clip_norm
 
     def make_optimizer(self, z: Tensor) -> torch.optim.Optimizer:

@@ -168,6 +168,7 @@ def test_a_model_of_this_machine_fetches_no_perceptual_network(
     (tmp_path / "critic.py").write_text(REDNESS)
     critic = {"name": f"{tmp_path}/critic.py:Redness"}
     settings = {"model": str(model), "prompt": "red ball jumps", "critic": critic}
+    settings["guidance"] = {"final": {}}
     with pytest.raises(SparksError, match="need AlexNet"):
         prepare(settings)
 

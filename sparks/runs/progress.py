@@ -105,8 +105,8 @@ class Panel(Silent):
         remaining = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self.bar = Progress(text, BarColumn(), *remaining, console=self.console)
         self.table: Any = None
-        self.live = Live(get_renderable=self._view, console=self.console, refresh_per_second=8)
         self.problem: EditProblem | None = None
+        self.live = Live(get_renderable=self._view, console=self.console, refresh_per_second=8)
         self.start: Evaluation | None = None
 
     def __enter__(self) -> "Panel":

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import re
 import sys
 from dataclasses import replace
@@ -107,6 +108,14 @@ def shown(run: Path) -> str:
     return console.export_text()
 
 
+FINISHED: dict[str, Any] = {
+    **{"run_dir": "run", "solver": "adam", "space": "full", "seed": 1, "skipped": 0},
+    **{"p_yes_baseline": 0.1, "p_yes_best": 0.9, "p_yes_edited": 0.9},
+    **{"p_yes_judge_baseline": None, "p_yes_judge_edited": None},
+    **{"losses": {"vlm": 0.1}, "spent": {"renders": 5}, "stopped_by": "solver"},
+}
+
+
 def test_a_search_is_watched_from_its_directory(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
     text = shown(run)
@@ -118,7 +127,9 @@ def test_a_search_is_watched_from_its_directory(tmp_path: Path) -> None:
     with (run / "history.jsonl").open("a") as file:
         file.write('{"index": 5, "tor')  # being written
     assert "5 evaluations" in shown(run)
-    (run / "result.json").write_text("{}")
+    (run / "result.json").write_text(json.dumps(FINISHED))
+    assert over(run)  # in whatever order files were copied
+    os.utime(run / "result.json", (0, 0))
     assert over(run)
     assert "finished" in shown(run)
     (run / "history.jsonl").write_text("")
@@ -135,7 +146,7 @@ def test_watching_ends_with_the_search(tmp_path: Path, monkeypatch: pytest.Monke
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         if len(slept) == 3:
-            (run / "result.json").write_text("{}")
+            (run / "result.json").write_text(json.dumps(FINISHED))
 
     monkeypatch.setattr("sparks.runs.watch.time.sleep", sleep)
     watch(run)

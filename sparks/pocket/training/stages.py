@@ -69,6 +69,15 @@ def video_vae(plan: Plan) -> Made:
     return {"vae": partial(save, vae)}
 
 
+def video_decoder(plan: Plan) -> Made:
+    """The video codec's decoder, trained on; the latent stays what it is."""
+    from sparks.pocket.training.codec import train_decoder
+
+    (video, _), batch = autoencoders(plan), plan.batch_size(48)
+    vae = train_decoder(video, plan.work, plan.budget(4_000), plan.device, batch, plan.seed)
+    return {"vae": partial(save, vae)}
+
+
 def audio_vae(plan: Plan) -> Made:
     from sparks.pocket.training.codec import train_audio
 
@@ -239,12 +248,19 @@ STAGES: dict[str, Callable[[Plan], Made]] = {
     "audio_vae": audio_vae,
     "text_encoder": text_encoder,
     "perceptual": perceptual,
+    "video_decoder": video_decoder,
     "denoiser": denoiser,
     "edits": edits,
     "critic": critic,
     "clip": clip,
     "xclip": xclip,
     "judge": judge,
+}
+
+#: Each stage draws from a seed of its own, which stays when others come before it.
+SEEDS = {
+    **{"video_vae": 1, "audio_vae": 2, "text_encoder": 3, "perceptual": 4, "denoiser": 5},
+    **{"edits": 6, "critic": 7, "clip": 8, "xclip": 9, "judge": 10, "video_decoder": 11},
 }
 
 
@@ -260,10 +276,10 @@ def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
     if parallel.rank() == 0:
         write_index(plan.output)  # first: the critics learn from what the model so far makes
     parallel.wait()
-    for number, (name, stage) in enumerate(STAGES.items()):
+    for name, stage in STAGES.items():
         if name in stages:
             torch.manual_seed(plan.seed)
-            made = stage(replace(plan, seed=plan.seed * 100 + number + 1))
+            made = stage(replace(plan, seed=plan.seed * 100 + SEEDS[name]))
             for folder, write in made.items() if parallel.rank() == 0 else ():
                 write(plan.output / folder)
             parallel.wait()

@@ -249,8 +249,24 @@ def _over(
     still = torch.zeros_like(x)
     angle, visibility, aperture = pose or (still, still + 1, still)
     pixels = (torch.arange(SIZE, device=x.device) + 0.5) / SIZE
+    away = (pixels - x[..., None, None], pixels[:, None] - y[..., None, None])
+    cover, shade = silhouette(shape, away, radius, angle, aperture)
+    cover = (cover * visibility[..., None, None])[:, :, None]
+    paint = RGB.to(x.device)[colour][:, None, :, None, None]
+    return cover * paint * shade[:, :, None] + (1 - cover) * frames
+
+
+def silhouette(
+    shape: Tensor, away: tuple[Tensor, Tensor], radius: Tensor, angle: Tensor, aperture: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How much of each pixel an object of `shape [B]` covers, and how bright it is there.
+
+    Args:
+        away: pixels' distances to the centre, across and down, which broadcast to `[B, T, H, W]`.
+        radius, angle, aperture: `[B, T]`.
+    """
     turn, size = angle[..., None, None], radius[..., None, None]
-    dx, dy = pixels - x[..., None, None], pixels[:, None] - y[..., None, None]
+    dx, dy = away
     unit = size.clamp(min=1e-4)
     u = (dx * turn.cos() + dy * turn.sin()) / unit
     v = (dy * turn.cos() - dx * turn.sin()) / unit
@@ -258,26 +274,33 @@ def _over(
     mouth = aperture[..., None, None]
     edge = torch.where(mouth > 0, torch.maximum(edge, _mouth(mouth, u, v)), edge)
     cover = (0.5 - edge * size * SIZE).clamp(0, 1) * (size > 0)
-    cover = (cover * visibility[..., None, None])[:, :, None]
-    shade = DARK_HALF + (1 - DARK_HALF) * (0.5 - v * size * SIZE).clamp(0, 1)[:, :, None]
-    paint = RGB.to(x.device)[colour][:, None, :, None, None]
-    return cover * paint * shade + (1 - cover) * frames
+    return cover, DARK_HALF + (1 - DARK_HALF) * (0.5 - v * size * SIZE).clamp(0, 1)
 
 
 def _outline(shape: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Signed distance to the shape's outline in units of its radius, negative inside."""
-    across, along = torch.minimum(u.abs(), v.abs()), torch.maximum(u.abs(), v.abs())
-    outlines = (
-        torch.hypot(u, v) - 1,
-        along - 0.88,
-        torch.maximum(u.abs() * 0.866 - v * 0.5, v) - 0.62,
-        torch.maximum(across - 0.42, along - 1.02),
-        _star(u, v),
-    )
-    found = outlines[-1]
-    for index, outline in enumerate(outlines[:-1]):
-        found = torch.where(shape == index, outline, found)
+    (first, *rest) = shape.unique().tolist()
+    found = _OUTLINES[first](u, v)
+    for index in rest:
+        found = torch.where(shape == index, _OUTLINES[index](u, v), found)
     return found
+
+
+def _ball(u: Tensor, v: Tensor) -> Tensor:
+    return torch.hypot(u, v) - 1
+
+
+def _box(u: Tensor, v: Tensor) -> Tensor:
+    return torch.maximum(u.abs(), v.abs()) - 0.88
+
+
+def _triangle(u: Tensor, v: Tensor) -> Tensor:
+    return torch.maximum(u.abs() * 0.866 - v * 0.5, v) - 0.62
+
+
+def _cross(u: Tensor, v: Tensor) -> Tensor:
+    across, along = torch.minimum(u.abs(), v.abs()), torch.maximum(u.abs(), v.abs())
+    return torch.maximum(across - 0.42, along - 1.02)
 
 
 def _star(u: Tensor, v: Tensor, outer: float = 1.12, inner: float = 0.58) -> Tensor:
@@ -290,6 +313,9 @@ def _star(u: Tensor, v: Tensor, outer: float = 1.12, inner: float = 0.58) -> Ten
     dx, dy = inner * math.sin(fifth / 2), inner * math.cos(fifth / 2) - outer
     length = math.hypot(dx, dy)
     return (dx * (y - outer) - dy * x) / length
+
+
+_OUTLINES = (_ball, _box, _triangle, _cross, _star)  # as in SHAPES
 
 
 def _mouth(aperture: Tensor, u: Tensor, v: Tensor) -> Tensor:

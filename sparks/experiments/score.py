@@ -14,6 +14,7 @@ from torch import Tensor
 from sparks.experiments.tasks import Task
 from sparks.media.clip import read_clip, write_clip
 from sparks.pocket import measure
+from sparks.pocket.likeness import likeness
 from sparks.pocket.tasks import Source
 from sparks.pocket.words import COLOURS, understand
 from sparks.runs.prepare import Prepared
@@ -33,6 +34,11 @@ METRICS = {
     "judge_right": ("judge is right", ".2f"),
     "happened_baseline": ("happened, prompt only", ".2f"),
     "happened_edited": ("happened, final", ".2f"),
+    "kept_edited": ("object keeps its shape, final", ".2f"),
+    "true_baseline": ("happened and shape kept, prompt only", ".2f"),
+    "true_edited": ("happened and shape kept, final", ".2f"),
+    "judge_right_true": ("judge is right, shape counted", ".2f"),
+    "sharpness_edited": ("sharpness in motion (1 = the world's)", ".2f"),
     "strength_edited": ("strength (1 = just counts)", ".2f"),
     "continuous_baseline": ("continuous, prompt only", ".2f"),
     "continuous_edited": ("continuous, final", ".2f"),
@@ -65,6 +71,7 @@ def score(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
         "dim": prepared.problem.dim,
         "judge_agrees": agrees,
         "judge_right": agrees == truth["happened_edited"] if known else None,
+        "judge_right_true": agrees == truth["true_edited"] if known else None,
         "total": sum(result["losses"].values()),
         **result["spent"],
         **truth,
@@ -77,10 +84,14 @@ def _has_truth(task: Task) -> bool:
 
 
 def _truth(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
-    """The measurement of the decoded videos; changes outside the object in units of the codec's."""
+    """The measurement of the decoded videos; changes outside the object in units of the codec's.
+
+    `happened` is the measurement that knows no shapes; `true` is that and `kept`.
+    """
     colour = torch.tensor([COLOURS.index(str(understand(task.prompt).colour))])
     source = prepared.source.frames[None]
     unit = float(measure.outside_error(_reconstruction(prepared)[None], source, colour))
+    scene = task.source.scene() if isinstance(task.source, Source) else None
     row: dict[str, Any] = {"outside_codec": unit}
     for name in ("baseline", "edited"):
         frames = read_clip(run / f"{name}.mp4").frames[None]
@@ -91,6 +102,13 @@ def _truth(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
             f"continuous_{name}": bool(seen.continuous),
             f"outside_{name}": float(measure.outside_error(frames, source, colour)) / unit,
         }
+        if scene is not None:
+            like = likeness(frames, scene, measure.track(frames, scene.colour))
+            row |= {
+                f"kept_{name}": bool(like.kept),
+                f"true_{name}": bool(seen.happened & like.kept),
+                f"sharpness_{name}": float(like.sharpness),
+            }
     return row
 
 

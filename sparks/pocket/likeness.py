@@ -21,7 +21,7 @@ WINDOW = 52  # pixels on the side of what is looked at, around the object
 STEPS = 12  # of the refinement
 UNITS = (0.012, 0.012, 0.05, 0.15, 0.08, 0.08)  # of a step: place (2), scale, angle, sight, mouth
 MARGIN = 0.05  # by which another shape must explain a frame better to be what is seen
-#: Likeness under which it is nothing of its kind, for each shape: about what the codec leaves of the
+#: Likeness under which it is nothing of its kind, by shape: about what the codec leaves of the
 #: fastest clips of the world. The less area a shape has for its outline, the more blur takes of it.
 LEAST = (0.5, 0.5, 0.28, 0.42, 0.42)
 SLIPS = 2  # frames in which that may be otherwise: one is 0.08 s
@@ -224,9 +224,7 @@ def _beside(frames: Tensor, scenes: world.Scenes, pose: Pose) -> Tensor:
     near = torch.nn.functional.max_pool2d(cover.flatten(0, 1), 5, stride=1, padding=2)
     near = near.view_as(cover)
     reach = 1.3 * scenes.radius[:, None] * pose[2] + 0.03
-    own = torch.hypot(
-        pixels - pose[0][..., None, None], pixels[:, None] - pose[1][..., None, None]
-    )
+    own = torch.hypot(pixels - pose[0][..., None, None], pixels[:, None] - pose[1][..., None, None])
     seen = near * (own > reach[..., None, None])[:, :, None]
     size = ((full - empty).abs() * seen).sum((2, 3, 4))
     whole = ((full - empty).abs() * near).sum((2, 3, 4))

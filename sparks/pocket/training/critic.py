@@ -258,7 +258,8 @@ def truth(shown: Shown, asked: Asked) -> tuple[Tensor, Tensor]:
     marginal = (verdict.strength > 0.75) & (verdict.strength < 1.15)
     unclear = verdict.continuous & verdict.identity & marginal
     exact = (action == ACTIONS.index("blink")) | (action == STAY)
-    return (verdict.happened & named).float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
+    happened = verdict.happened & named & shown.kept
+    return happened.float(), torch.where(unclear & ~exact & named, 0.2, 1.0)
 
 
 def graded_truth(shown: Shown, asked: Asked) -> tuple[Tensor, Tensor]:

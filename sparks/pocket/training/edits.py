@@ -1,8 +1,8 @@
 """What edits look like: Retakes of the world's clips under the controls that searches come by.
 
-Some are made from sounds on the way from the clip's own to that of the action asked for, and past
-it; some from random places of the space that is searched; some by searches that please an early
-critic, which show the later ones what to doubt.
+Some are made from sounds on the way from the clip's own to that of the action asked for, or to
+silence, and past it; some from random places of the space that is searched; some by searches that
+please a critic, which show the next ones what to doubt.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from sparks.pocket.words import ACTIONS, MOVING, VARIANTS
 from sparks.spaces.low import TemporalSpace
 
 TOGETHER = 128  # clips retaken at once
-SEARCHED = 32  # at once, with their gradients
+SEARCHED = 64  # at once, with their gradients
+LOOKED = 5  # places that a search looks at, each under noise of its own, before it climbs
 SPREAD = 1.5  # most standard deviation of random coordinates, as in the solver `hybrid`
 CLIMBED = 8  # steps of a search
-KEEP_EVERY = 2  # of them
+KEEP_EVERY = 4  # of them
 SAMPLING = Sampling(num_inference_steps=8, grad_steps=4)
 
 #: Log odds `[B]` that frames `[B, T, 3, H, W]` in [0, 1] show what was asked for.
@@ -45,24 +46,30 @@ def random_edits(editor: LTX2Editor, count: int, seed: int) -> Shown:
     """`count` edits, with the scenes that were asked for."""
 
     def edit(take: _Take) -> Iterator[Tensor]:
-        along = take.uniform(1.3) * (take.uniform() < 0.5)
+        along, kind = take.uniform(1.3), take.uniform()
         noise = 0.5 * take.uniform() ** 2 * take.normal(*take.alpha.shape[1:])
-        sound = along * (take.towards - take.alpha) + noise
+        goal = torch.where(kind < 0.4, take.towards, take.silence)
+        sound = along * (goal - take.alpha) * (kind < 0.7) + noise
         yield take.render(take.coordinates(), sound)
 
     return _edited(editor, count, seed, edit, TOGETHER)
 
 
 def searched_edits(editor: LTX2Editor, count: int, seed: int, pleasing: Pleasing) -> Shown:
-    """Every KEEP_EVERY-th step of `count` searches, with the scenes that were asked for."""
+    """Of `count` searches where they begin to climb, and every KEEP_EVERY-th step.
+
+    They go about it as `sparks.solvers.hybrid` does, without knowing it.
+    """
 
     def edit(take: _Take) -> Iterator[Tensor]:
         please = pleasing(take.scenes, take.wordings)
-        z = take.coordinates().requires_grad_()
+        z, sound, frames = take.best_of(LOOKED, please)
+        yield frames
+        z = z.requires_grad_()
         stepper = torch.optim.Adam([z], take.space.rate)
         for step in range(1, CLIMBED + 1):
             with torch.enable_grad():
-                frames = take.render(z, gradient=True)
+                frames = take.render(z, sound, gradient=True)
                 (z.grad,) = torch.autograd.grad(-F.logsigmoid(please(frames)).sum(), z)
             stepper.step()
             if step % KEEP_EVERY == 0:
@@ -88,7 +95,7 @@ def _edited(
             for made in edit(take):
                 frames.append((255 * made).round().byte())
                 scenes.append(take.scenes)
-    return shown(torch.cat(frames), each(torch.cat, *scenes))
+    return shown(torch.cat(frames), each(torch.cat, *scenes), doubted=True)
 
 
 class _Take:
@@ -101,6 +108,7 @@ class _Take:
         wordings: of their prompts.
         alpha: `[B, Ca, L, M]`, their sound.
         towards: the sound of what was asked for.
+        silence: that of nothing at all.
         space: where searches search, around the first of them.
     """
 
@@ -115,6 +123,8 @@ class _Take:
         source = replace(self.scenes, action=torch.where(idle, ACTIONS.index("stay"), other))
         self.wordings = torch.randint(VARIANTS, (count,), generator=self._rng).tolist()
         self.alpha, self.towards = (self._heard(scenes) for scenes in (source, self.scenes))
+        tokens = encode_audio(editor.audio_vae, torch.zeros_like(world.sound(source[:1])))
+        self.silence = unpack_audio(tokens, editor.audio_vae.config.latent_channels)
         self._conditioning = self._prepared(source, salt)
         still = editor.start(self._conditioning).delta_v[:1]
         self.space = TemporalSpace(Controls(self.alpha[:1], still))
@@ -130,6 +140,31 @@ class _Take:
     def coordinates(self) -> Tensor:
         """Random places `[B, k]` of the space, nearer and farther."""
         return SPREAD * self.uniform()[:, :, 0, 0] * self.normal(self.space.dim)
+
+    def best_of(self, count: int, please: Please) -> tuple[Tensor, Tensor, Tensor]:
+        """Coordinates, sound and frames of the best of some places, whose noise stays."""
+        best: list[Tensor] = []
+        for _ in range(count):
+            self._conditioning = self._renoised()
+            z = self.coordinates()
+            sound = (self.uniform() < 0.5) * self.uniform(1.3) * (self.silence - self.alpha)
+            frames = self.render(z, sound)
+            new = [z, sound, frames, self._conditioning.noise_video, please(frames)]
+            best = best or new
+            better = new[-1] > best[-1]
+            best = [
+                torch.where(better.view(-1, *[1] * (one.ndim - 1)), one, other)
+                for one, other in zip(new, best, strict=True)
+            ]
+        z, sound, frames, noise, _ = best
+        self._conditioning = replace(self._conditioning, noise_video=noise)
+        return z, sound, frames
+
+    def _renoised(self) -> LTX2Conditioning:
+        old = self._conditioning
+        seed = int(torch.randint(2**31, (), generator=self._rng))
+        (noise,) = draw_noise(seed, old.noise_video)
+        return replace(old, noise_video=noise)
 
     def render(self, z: Tensor, sound: Tensor | float = 0.0, *, gradient: bool = False) -> Tensor:
         """Frames `[B, T, 3, H, W]` in [0, 1] at the coordinates `z`, with `sound` added."""

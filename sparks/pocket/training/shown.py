@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sparks.pocket import measure, world
+from sparks.pocket.likeness import likeness
 from sparks.pocket.training import parallel
 from sparks.pocket.training.codec import decode_video, encode_video
 from sparks.pocket.training.fast import autocast
@@ -39,6 +40,7 @@ class Shown:
     scenes: world.Scenes
     tracks: measure.Track
     strengths: Tensor  # [M, actions]
+    kept: Tensor  # [M] bool: the object looks like itself throughout
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -55,13 +57,26 @@ class Shown:
         return each(torch.cat, self, other)
 
 
-def shown(frames: Tensor, scenes: world.Scenes) -> Shown:
-    """Measure `frames [M, T, 3, H, W]`, in [0, 1] or bytes, of the scenes' objects."""
-    kept = frames if frames.dtype == torch.uint8 else (255 * frames).round().byte()
-    parts = zip(kept.split(CHUNK), scenes.colour.split(CHUNK), strict=True)
-    tracks = [measure.track(part.float() / 255, colour) for part, colour in parts]
+def shown(frames: Tensor, scenes: world.Scenes, *, doubted: bool = False) -> Shown:
+    """Measure `frames [M, T, 3, H, W]`, in [0, 1] or bytes, of the scenes' objects.
+
+    Args:
+        doubted: whether the objects may look like others, as in edits, which takes a while to see.
+    """
+    clips = frames if frames.dtype == torch.uint8 else (255 * frames).round().byte()
+    rows = torch.arange(len(clips), device=clips.device).split(CHUNK)
+    tracks, kept = zip(*(_seen(clips[part], scenes[part], doubted) for part in rows), strict=True)
     track = each(torch.cat, *tracks)
-    return Shown(kept, scenes, track, measure.strengths(track))
+    return Shown(clips, scenes, track, measure.strengths(track), torch.cat(kept))
+
+
+def _seen(clips: Tensor, scenes: world.Scenes, doubted: bool) -> tuple[measure.Track, Tensor]:
+    """The path of each object, and whether it stays what it is."""
+    frames = clips.float() / 255
+    track = measure.track(frames, scenes.colour)
+    if doubted:
+        return track, likeness(frames, scenes, track).kept
+    return track, torch.ones(len(clips), dtype=torch.bool, device=clips.device)
 
 
 class Reel:
@@ -145,6 +160,7 @@ def varied(clips: Shown, rng: torch.Generator) -> Shown:
             angle=torch.where(across, -tracks.angle, tracks.angle),
         ),
         torch.where(across, clips.strengths[:, swapped], clips.strengths),
+        clips.kept,
     )
 
 

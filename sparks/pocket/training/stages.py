@@ -145,23 +145,35 @@ def edits(plan: Plan) -> Made:
         editor = LTX2Editor(str(plan.output), device=plan.device, dtype=torch.float32)
         some = random_edits(editor, plan.amount(4_096), plan.seed)
         (video, _), batch = autoencoders(plan), plan.batch_size(128)
-        scout, words = train_critic(
-            video,
-            plan.states,
-            plan.budget(500),
-            plan.device,
-            batch,
-            plan.seed,
-            pool=some,
-            name="scout",
-        )
+        if plan.warm:  # the critic that there is shows what the next one has to doubt
+            scout, words = _critic_of(plan)
+        else:
+            scout, words = train_critic(
+                video,
+                plan.states,
+                plan.budget(500),
+                plan.device,
+                batch,
+                plan.seed,
+                pool=some,
+                name="scout",
+            )
         with quick_vision(scout.model.visual):
             please = pleasing(scout, words, plan.device)
             pool = some.join(searched_edits(editor, plan.amount(512), plan.seed, please))
-        return {"frames": pool.frames, **vars(pool.scenes)}
+        return {"frames": pool.frames, "kept": pool.kept, **vars(pool.scenes)}
 
     kept(_pool_path(plan), make, torch.device("cpu"))
     return {}
+
+
+def _critic_of(plan: Plan) -> tuple[Any, Any]:
+    """The critic in the model folder, and its tokenizer."""
+    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+    folder = plan.output / "critic"
+    model = _load(Qwen2_5_VLForConditionalGeneration, folder, plan.device)
+    return model, AutoTokenizer.from_pretrained(folder)
 
 
 def _pool(plan: Plan) -> Shown:
@@ -173,7 +185,8 @@ def _pool(plan: Plan) -> Shown:
     if not path.is_file():
         raise SparksError(f"edits {path} are not made yet: run stage edits first")
     found = torch.load(path, map_location=plan.device, weights_only=True)
-    return shown(found.pop("frames"), Scenes(**found))
+    itself = found.pop("kept")
+    return replace(shown(found.pop("frames"), Scenes(**found)), kept=itself)
 
 
 def _pool_path(plan: Plan) -> Path:
@@ -205,6 +218,8 @@ def _critic(plan: Plan, sizes: Sizes, name: str, answer: Answer) -> Made:
     from sparks.pocket.training.critic import train_critic
 
     (video, _), pool = autoencoders(plan), _pool(plan)
+    number = torch.arange(len(pool), device=plan.device)
+    pool = pool[number % 4 != (0 if name == "critic" else 2)]  # each lacks what the other has
     budget, batch = plan.budget(3_600), plan.batch_size(128)
     start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(

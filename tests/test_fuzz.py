@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import random
+import runpy
 import struct
 from pathlib import Path
 from typing import Any
@@ -179,3 +181,12 @@ def test_latents_of_another_form_are_refused(
     save_file(tensors, tmp_path / "odd.safetensors", {"format": "sparks.controls/1"})
     with pytest.raises(SparksError, match=r"odd\.safetensors"):
         load_controls(tmp_path / "odd.safetensors")
+
+
+HOSTILE = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "hostile.py"))
+PAIRS = [(key, n) for key in HOSTILE["settings"]() for n in range(len(HOSTILE["VALUES"]))]
+
+
+@pytest.mark.parametrize(("key", "number"), random.Random(1).sample(PAIRS, 150))
+def test_hostile_values_of_any_setting_are_refused_or_taken(key: str, number: int) -> None:
+    assert HOSTILE["fault"](key, HOSTILE["VALUES"][number]) is None

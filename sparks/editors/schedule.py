@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, get_args
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 
 Schedule = Literal["ltx2", "distilled"]
 AlphaGradient = Literal["direct", "reference"]
 FrozenAudioSigma = Literal["schedule", "zero"]
 CoordsDtype = Literal["float32", "bfloat16"]
+
+MOST_STEPS = 1000
 
 # Retake always shifts as for 4096 tokens, whatever the size of the video.
 _SHIFT = math.exp(2.05)
@@ -69,6 +71,11 @@ class Sampling:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise SparksError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.num_inference_steps > MOST_STEPS:
+            raise SparksError(
+                f"num_inference_steps is {shorten(self.num_inference_steps, 20)}; it must be at "
+                f"most {MOST_STEPS}"
+            )
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 options = " or ".join(allowed)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sparks.errors import SparksError
-from sparks.models.memory import OutOfMemory
+from sparks.models.memory import OutOfMemory, enough_memory
 from sparks.registry import complete
 from sparks.search.budget import BudgetExhausted
 from sparks.search.checkpoints import Checkpoint
@@ -90,7 +90,8 @@ def solve(
         problem.observers.append(keeper)
         problem.guards.append(guard)
         try:
-            with blaming("solver", solver, BudgetExhausted, _Stop):
+            memory = enough_memory("searching")
+            with memory, blaming("solver", solver, BudgetExhausted, _Stop):
                 _run(problem, solver, np.random.default_rng(seed), keeper)
             stopped_by = "solver"
         except BudgetExhausted as end:

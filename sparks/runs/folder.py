@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import json
 import logging
-import math
 import os
 import platform
 import re
@@ -29,7 +28,7 @@ from sparks.files import replacing, write_text
 from sparks.locks import LOCKS
 from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
 from sparks.runs.result import Result, read_result
-from sparks.search.history import Row
+from sparks.search.history import Row, column
 from sparks.search.journal import Journal
 from sparks.settings.yaml import read_settings
 
@@ -224,8 +223,8 @@ def draw_curve(path: Path, rows: Sequence[Row]) -> None:
     loss = figure.subplots()
     answer = loss.twinx()
     steps = [row["index"] for row in rows]
-    loss.plot(steps, _column(rows, "total"), color="tab:blue", label="total loss")
-    answer.plot(steps, _column(rows, "p_yes"), color="tab:orange", label="P(yes)")
+    loss.plot(steps, column(rows, "total"), color="tab:blue", label="total loss")
+    answer.plot(steps, column(rows, "p_yes"), color="tab:orange", label="P(yes)")
     best = [row for row in rows if row["best"]][-1:]
     loss.plot([r["index"] for r in best], [r["total"] for r in best], "o", color="tab:blue")
     loss.set(xlabel="evaluation", ylabel="total loss")
@@ -245,11 +244,6 @@ def _machine(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
     }
-
-
-def _column(rows: Sequence[Row], key: str) -> list[float]:
-    """Numbers to draw, with gaps where there was none."""
-    return [math.nan if row[key] is None else row[key] for row in rows]
 
 
 def new_folder(name: str) -> Path:

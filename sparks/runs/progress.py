@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 import time
-from types import TracebackType
 from typing import Any
 
 from sparks.runs.result import Result
@@ -20,12 +19,7 @@ class Silent:
     def __enter__(self) -> "Silent":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         return None
 
     def stage(self, name: str) -> None:
@@ -113,12 +107,7 @@ class Panel(Silent):
         self.live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._finish_stage("[green]✓[/]" if error is None else "[red]✗[/]")
         self.live.stop()
 

@@ -16,7 +16,7 @@ from sparks.errors import SparksError, printable
 from sparks.locks import locked
 from sparks.runs.progress import table
 from sparks.runs.result import read_result
-from sparks.search.history import Row, read_rows, to_evaluation
+from sparks.search.history import Row, column, read_rows, to_evaluation
 from sparks.terminal import shows
 
 _BLOCKS, _PLAIN = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
@@ -102,11 +102,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def column(rows: Sequence[Row], name: str) -> list[float]:
-    """One number of every row; NaN where it was none."""
-    return [math.nan if row[name] is None else float(row[name]) for row in rows]
 
 
 def chart(values: Sequence[float], width: int, height: int) -> str:

@@ -98,6 +98,11 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
     return rows, sum(map(len, lines[: len(rows)]))
 
 
+def column(rows: Sequence[Row], name: str) -> list[float]:
+    """One number of every row, to draw; NaN where it was none."""
+    return [_number(row[name]) for row in rows]
+
+
 def _parse(line: bytes) -> Row | None:
     try:
         row = json.loads(line)

@@ -87,7 +87,8 @@ class Episodes:
         """
         box = self.action_space
         if np.shape(actions) != self.z.shape:
-            raise SparksError(f"action has shape {np.shape(actions)[1:]}, not {box.shape}")
+            shape = list(np.shape(actions))
+            raise SparksError(f"actions have shape {shape}, not {list(self.z.shape)}")
         z = self.z + np.clip(actions, box.low, box.high)
         shown = self.render_mode is not None
         scored = self.problem.evaluate(z, gradient=self.gradient, frames=shown)

@@ -40,12 +40,7 @@ class Lines(Silent):
         self.problem: EditProblem | None = None
         self._over = threading.Event()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._over.set()
 
     def stage(self, name: str) -> None:

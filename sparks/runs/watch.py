@@ -48,8 +48,11 @@ def over(run: Path) -> bool:
         return False
     if read_result(read_json(run / "result.json"), run / "result.json").finished:
         return True
-    with locked(run) as free:  # it was stopped, and may have been taken up again
-        return free
+    try:
+        with locked(run) as free:  # it was stopped, and may have been taken up again
+            return free
+    except OSError:  # nothing can be written there
+        return True
 
 
 def view(run: Path) -> Any:

@@ -104,19 +104,20 @@ def test_what_was_half_begun_is_begun_again_and_what_is_foreign_is_not(tmp_path:
         Run(other)
 
 
-def test_a_default_folder_is_named_after_time_and_prompt_and_numbered(
+def test_a_default_folder_is_named_after_time_and_prompt_and_is_nobody_elses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = Run(name="A red ball JUMPS, high!").folder
+    run = Run(name="A red ball JUMPS, high!")
+    assert not Path("runs").exists()
+    folder = run.claim()
     assert re.fullmatch(r"runs/\d{8}-\d{6}-a-red-ball-jumps-high", folder.as_posix())
-    assert Run(name="...").folder.name.endswith("-edit")
-    taken = {new_folder("x") for _ in range(2)}
-    for path in taken:
-        path.mkdir(parents=True)
-    free = new_folder("x")
-    assert free not in taken
-    assert re.fullmatch(r"\d{8}-\d{6}-x(-\d)?", free.name)
+    assert run.claim() == folder
+    assert folder.is_dir()
+    assert Run(name="...").claim().name.endswith("-edit")
+    made = [new_folder("x") for _ in range(3)]
+    assert len(set(made)) == 3
+    assert all(re.fullmatch(r"\d{8}-\d{6}-x(-\d)?", path.name) for path in made)
 
 
 def test_a_finished_run_is_told_of_wherever_it_lies(tmp_path: Path) -> None:

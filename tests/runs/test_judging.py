@@ -94,10 +94,10 @@ def test_a_critic_is_given_the_models_own_weights_and_how_it_is_shown_a_video(
         "sampling": "linspace",
     }
     assert plain.says == 2
-    shown = {"num_frames": 3, "sampling": "random", "dtype": "bfloat16", "model": str(tmp_path)}
+    shown = {"num_frames": 3, "sampling": "normal", "dtype": "bfloat16", "model": str(tmp_path)}
     other = critic({"name": f"{name}Weighed", **shown}, folder).given
     assert other["model"] == str(tmp_path)
-    assert (other["num_frames"], other["sampling"]) == (3, "random")
+    assert (other["num_frames"], other["sampling"]) == (3, "normal")
     assert other["dtype"] is torch.bfloat16
 
 

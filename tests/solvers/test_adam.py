@@ -21,7 +21,7 @@ def scored(*gradient: float) -> Evaluation:
 
 def path(gradients: list[float], progress: float = 0.0, **options: Any) -> list[float]:
     """Where the first of two equal coordinates goes."""
-    solver = Adam(**{"lr": 0.1, "eps": 0.0} | options)
+    solver = Adam(**{"lr": 0.1, "eps": 1e-12} | options)
     solver.setup(quadratic(dim=2), np.random.default_rng(0))
     places = []
     for gradient in gradients:
@@ -58,7 +58,7 @@ def test_the_rate_falls_as_a_cosine_over_the_budget_to_its_floor() -> None:
 
 
 def test_without_a_rate_it_is_the_spaces() -> None:
-    solver, task = Adam(eps=0.0), quadratic(dim=2)
+    solver, task = Adam(eps=1e-12), quadratic(dim=2)
     solver.setup(task, np.random.default_rng(0))
     assert not solver.ask().any()
     solver.tell([scored(1.0, -1.0)], 0.0)
@@ -89,6 +89,8 @@ def test_what_was_asked_for_stays_as_it_was() -> None:
         ({"lr": math.inf}, "lr is inf"),
         ({"lr_schedule": "step"}, "cosine or constant"),
         ({"patience": 0}, "patience is 0"),
+        ({"betas": (0.9, 1.0)}, r"betas are \(0.9, 1.0\)"),
+        ({"eps": 0.0}, "eps is 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

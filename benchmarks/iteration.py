@@ -30,9 +30,9 @@ from torch import Tensor
 
 from sparks.critics.qwen import QwenCritic
 from sparks.editors.decoding import prepare_decoder
-from sparks.editors.levers import Levers
+from sparks.editors.levers import LTX2Levers
 from sparks.editors.ltx2 import LTX2Editor
-from sparks.editors.runner import Runner
+from sparks.editors.ltx2_runner import LTX2Runner
 from sparks.editors.storage import STORAGES
 from sparks.models.machine import device_name
 from sparks.models.memory import peak_memory
@@ -107,7 +107,7 @@ class Session:
         network = kind.from_pretrained(self.files / name, torch_dtype=self.dtype)
         return network.to(self.device).eval().requires_grad_(False)
 
-    def set_levers(self, levers: Levers) -> None:
+    def set_levers(self, levers: LTX2Levers) -> None:
         """Run denoiser and decoder by these levers from now on."""
         editor = self.editor
         torch._dynamo.reset()
@@ -117,8 +117,8 @@ class Session:
             editor.transformer.reset_attention_backend()
         if editor.levers.channels_last:
             editor.vae.decoder.to(memory_format=torch.contiguous_format)
-        editor.levers = levers
-        editor.runner = Runner(editor.transformer, levers)
+        editor.levers = editor.codec.levers = levers
+        editor.runner = LTX2Runner(editor.transformer, levers)
         prepare_decoder(editor.vae, levers)
 
     def gradient(self) -> Tensor:
@@ -217,13 +217,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def read_levers(pairs: Sequence[str], base: Levers) -> Levers:
+def read_levers(pairs: Sequence[str], base: LTX2Levers) -> LTX2Levers:
     """`base` with the levers given as `name=value`, the value in JSON or a bare word."""
     changes: dict[str, Any] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
-        if name not in {field.name for field in fields(Levers)}:
-            raise SystemExit(f"no lever {name!r}; choose {', '.join(asdict(Levers()))}")
+        if name not in {field.name for field in fields(LTX2Levers)}:
+            raise SystemExit(f"no lever {name!r}; choose {', '.join(asdict(LTX2Levers()))}")
         try:
             changes[name] = json.loads(text)
         except json.JSONDecodeError:
@@ -245,7 +245,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 grad_steps=options.grad_steps or size.sampling.grad_steps,
             ),
         )
-    fast = read_levers(options.lever, Levers())
+    fast = read_levers(options.lever, LTX2Levers())
     result: dict[str, Any] = {
         "size": options.size,
         "device": device_name(device),
@@ -304,7 +304,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _variant(
-    session: Session, reference: Tensor, text: str, fast: Levers, options: argparse.Namespace
+    session: Session, reference: Tensor, text: str, fast: LTX2Levers, options: argparse.Namespace
 ) -> Any:
     """Another set of levers: its time, and the angle of its gradient with the first set's."""
     try:
@@ -322,7 +322,7 @@ def _against(reference: Tensor, measured: dict[str, Any]) -> dict[str, Any]:
     return measured | {"gradient_cosine": angle}
 
 
-def _approximate(session: Session, reference: Tensor, fast: Levers) -> list[dict[str, Any]]:
+def _approximate(session: Session, reference: Tensor, fast: LTX2Levers) -> list[dict[str, Any]]:
     """Ways to do less: seconds, and how far the gradient turns.
 
     Reuse is judged at the point that one Adam step leads to, where the steps without gradient
@@ -356,7 +356,7 @@ def _approximate(session: Session, reference: Tensor, fast: Levers) -> list[dict
 
 
 def _each(
-    session: Session, reference: Tensor, name: str, fast: Levers, options: argparse.Namespace
+    session: Session, reference: Tensor, name: str, fast: LTX2Levers, options: argparse.Namespace
 ) -> Any:
     """The fast way with one cost of the naive one, in turns with the fast way alone.
 
@@ -382,7 +382,7 @@ def _costs(options: argparse.Namespace) -> list[str]:
 
 
 def _compare(
-    session: Session, reference: Tensor, fast: Levers, options: argparse.Namespace
+    session: Session, reference: Tensor, fast: LTX2Levers, options: argparse.Namespace
 ) -> dict[str, Any]:
     """The naive way's time and gradient.
 
@@ -391,7 +391,7 @@ def _compare(
     """
     names = _costs(options)
     changes = [COSTS[name].levers or {} for name in names if not COSTS[name].exact]
-    with paying(session, names, Levers()):
+    with paying(session, names, LTX2Levers()):
         measured = measure(session, "naive", options.iterations)
     found = measured.pop("gradient")
     session.set_levers(replace(fast, **{k: v for change in changes for k, v in change.items()}))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import sparks.search.scoring
-from sparks.editors.levers import Levers
+from sparks.editors.levers import LTX2Levers
 from sparks.editors.ltx2 import LTX2Editor
 
 Patch = Callable[[Any], AbstractContextManager[Any]]
@@ -56,10 +56,11 @@ def _before_each_evaluation(action: Callable[[Any], None]) -> Patch:
 def _rebuild(session: Any) -> None:
     """Make every network of the pipeline anew and let the old ones go."""
     editor: LTX2Editor = session.editor
-    editor.transformer = editor.vae = editor.audio_vae = editor.runner = None
+    editor.transformer = editor.codec.vae = editor.audio_vae = editor.runner = None
     editor.__dict__.pop("_vocoder", None)
     _clear(session)
-    for name in ("transformer", "vae", "audio_vae"):
+    editor.codec.vae = session.load("vae")
+    for name in ("transformer", "audio_vae"):
         setattr(editor, name, session.load(name))
     editor.__dict__["_vocoder"] = session.load("vocoder")
     session.set_levers(editor.levers)
@@ -161,7 +162,7 @@ COSTS: dict[str, Cost] = {
 DEFAULT = tuple(name for name in COSTS if name != "text")  # mode `both` encodes the text once
 
 
-def paying(session: Any, names: Sequence[str], levers: Levers) -> ExitStack:
+def paying(session: Any, names: Sequence[str], levers: LTX2Levers) -> ExitStack:
     """A block inside which the session runs by these levers, except where the costs say so."""
     for name in names:
         levers = replace(levers, **(COSTS[name].levers or {}))

@@ -13,7 +13,7 @@ from flops import synchronise
 import sparks.search.scoring
 from sparks.critics.qwen import QwenCritic
 from sparks.editors.ltx2 import LTX2Editor
-from sparks.editors.runner import Runner
+from sparks.editors.ltx2_runner import LTX2Runner
 from sparks.search.objective import Objective
 from sparks.solvers.adam import Adam
 
@@ -57,7 +57,7 @@ class Stopwatch:
     def watching(self) -> Iterator[None]:
         """Time every stage of the iterations inside the block."""
         places: list[tuple[Any, str, Callable[[], str]]] = [
-            (Runner, "__call__", lambda: STAGES[torch.is_grad_enabled()]),
+            (LTX2Runner, "__call__", lambda: STAGES[torch.is_grad_enabled()]),
             (LTX2Editor, "decode_video", lambda: "decode"),
             (QwenCritic, "log_odds", lambda: "critic"),
             (Objective, "_lpips", lambda: "LPIPS"),

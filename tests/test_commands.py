@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from sparks.editors.levers import Levers
+from sparks.editors.levers import LTX2Levers
 from sparks.media.clip import write_clip
 from sparks.models import machine
 from sparks.models.weights import weights_path
@@ -208,7 +208,7 @@ def other(key: str, default: Any) -> Any:
 
 
 LEAVES = leaves({name: getattr(Config(), name) for name in Config.model_fields})
-LEAVES |= leaves(Levers(), "editor.levers.")
+LEAVES |= leaves(LTX2Levers(), "editor.levers.")
 LEAVES |= {"solver.lr": 0.1, "solver.patience": 15, "solver.min_delta": 0.0}
 LEAVES |= {"space.mode": "both", "critic.norm": "clip"}
 # What a setting cannot be without.

@@ -1,7 +1,9 @@
 """What the rest of the program asks of an editor."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
@@ -16,15 +18,22 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Editor(Protocol):
-    """A frozen audio-video generator that edits a clip under tuned controls.
+    """A frozen video generator, with audio or without, that edits a clip under tuned controls.
 
     One whose class takes `model` is run with what that model's `sparks.yaml` recommends.
 
     Attributes:
         folder: where its networks come from, None for one that reads no model folder.
+        has_audio: of the class: whether it renders under an audio latent. Without one `alpha` is
+            empty, `[B, 0, 0, 0]`, only the text can be tuned, the last two methods are not called,
+            and edited videos keep the source's sound.
+        defaults: of the class: settings that its models are run with where neither the model nor
+            the user says otherwise.
     """
 
     folder: Path | None = None
+    has_audio: bool = True
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def spatial_multiple(self) -> int:
@@ -55,7 +64,7 @@ class Editor(Protocol):
         """Encode clip and prompts once; regenerate after K frames, or inside the window."""
 
     def start(self, conditioning: "Conditioning") -> "Controls":
-        """The untuned controls: the source's audio latent and no text residual."""
+        """The untuned controls: the source's audio latent, if any, and no text residual."""
 
     def render(
         self,
@@ -67,6 +76,9 @@ class Editor(Protocol):
         gradient: bool = False,
     ) -> "Tensor":
         """Frames `[B, T, 3, H, W]` in [0, 1] of every candidate in the batch."""
+
+    def free_text_encoder(self) -> None:
+        """Let the text encoder go; encoded prompts stay."""
 
     def synthesise_audio(
         self,
@@ -82,6 +94,3 @@ class Editor(Protocol):
 
     def decode_audio(self, alpha: "Tensor") -> tuple["Tensor", int]:
         """Waveform `[C, N]` of an audio latent, and its sample rate."""
-
-    def free_text_encoder(self) -> None:
-        """Let the text encoder go; encoded prompts stay."""

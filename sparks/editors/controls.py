@@ -18,7 +18,8 @@ class Controls:
     """What an edit is tuned by, for a batch of candidates.
 
     Attributes:
-        alpha: `[B, C, T_a, M]` normalised audio latent: channels, audio frames, mel bins.
+        alpha: `[B, C, T_a, M]` normalised audio latent: channels, audio frames, mel bins;
+            `[B, 0, 0, 0]` for an editor without audio.
         delta_v: `[B, L, D]` residual on the video text context: positions, width.
 
     Examples:
@@ -34,6 +35,11 @@ class Controls:
     def batch(self) -> int:
         """Number of candidates B."""
         return len(self.alpha)
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether alpha has elements."""
+        return self.alpha[:1].numel() > 0
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

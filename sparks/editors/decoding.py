@@ -22,13 +22,17 @@ def prepare_decoder(vae: Any, levers: Levers) -> None:
         vae.decoder.compile(backend=levers.compile_backend)
 
 
-def decode(vae: Any, latent: Tensor, levers: Levers) -> Tensor:
-    """Pixels `[B, 3, T, H, W]` in [-1, 1] of a latent `[B, C, F, H', W']` in the vae's scale."""
+def decode(vae: Any, latent: Tensor, levers: Levers, noise_level: float | None = None) -> Tensor:
+    """Pixels `[B, 3, T, H, W]` in [-1, 1] of a latent `[B, C, F, H', W']` in the vae's scale.
+
+    `noise_level` is announced to a decoder that is conditioned on one.
+    """
     if levers.channels_last:
         latent = latent.contiguous(memory_format=torch.channels_last_3d)
+    level = None if noise_level is None else latent.new_full((len(latent),), noise_level)
     if levers.tiled_decode:
-        return _decode_tiles(vae, latent)
-    pixels: Tensor = vae.decode(latent, return_dict=False)[0]
+        return _decode_tiles(vae, latent, level)
+    pixels: Tensor = vae.decode(latent, level, return_dict=False)[0]
     return pixels
 
 
@@ -46,13 +50,13 @@ def _recomputed(module: Any, *arguments: Any) -> Any:
     return checkpoint(module, *arguments, use_reentrant=False)
 
 
-def _decode_tiles(vae: Any, latent: Tensor) -> Tensor:
+def _decode_tiles(vae: Any, latent: Tensor, level: Tensor | None) -> Tensor:
     """Tiles in time of at most `TILE_FRAMES`, faded into each other where they overlap."""
     s = int(vae.temporal_compression_ratio)
     length, overlap = TILE_FRAMES // s, TILE_OVERLAP // s + 1
     whole: Tensor | None = None
     for start in range(0, max(1, latent.shape[2] - overlap), length - overlap):
-        tile = vae.decode(latent[:, :, start : start + length], return_dict=False)[0]
+        tile = vae.decode(latent[:, :, start : start + length], level, return_dict=False)[0]
         whole = tile if whole is None else _fade(whole, tile, s * start)
     assert whole is not None
     return whole

@@ -10,16 +10,12 @@ class Levers:
     """Switches of speed and memory. Results agree with the plain way up to rounding.
 
     Attributes:
-        two_valued: modulate tokens by their two noise levels, kept and regenerated, instead of
-            working the modulation out for every token.
-        cached_positions: compute rotary embeddings once per shape instead of in every forward.
         attention: backend of diffusers, e.g. `_native_cudnn` or `_native_flash`; its default if
             None.
         compile: compile the repeated transformer block.
         compile_backend: what compiles; `inductor` makes kernels, the others of torch check.
         activation_budget: with `compile`, what share of a block's activations its backward pass
             may keep; it takes the place of checkpointing. 0 keeps the inputs only.
-        cuda_graphs: replay the steps without gradient as one CUDA graph.
         keep_blocks: blocks that are not recomputed when checkpointing; as many as memory allows
             if None.
         decoder_checkpointing: recompute the decoder stage by stage in the backward pass; where
@@ -29,13 +25,10 @@ class Levers:
         tiled_decode: decode in overlapping tiles in time, to save memory; changes the seams.
     """
 
-    two_valued: bool = True
-    cached_positions: bool = True
     attention: str | None = None
     compile: bool = False
     compile_backend: str = "inductor"
     activation_budget: float | None = None
-    cuda_graphs: bool = False
     keep_blocks: int | None = None
     decoder_checkpointing: bool | None = None
     channels_last: bool = False
@@ -56,5 +49,31 @@ class Levers:
         if self.keep_blocks is not None and self.keep_blocks < 0:
             raise SparksError(f"keep_blocks is {self.keep_blocks}; it must be 0 or more")
 
+    @property
+    def need_resident(self) -> bool:
+        """Whether the denoiser's weights must stay where they are."""
+        return self.compile
 
-PLAIN = Levers(two_valued=False, cached_positions=False)
+
+@dataclass(frozen=True)
+class LTX2Levers(Levers):
+    """Switches of LTX-2: those of every editor, and its own.
+
+    Attributes:
+        two_valued: modulate tokens by their two noise levels, kept and regenerated, instead of
+            working the modulation out for every token.
+        cached_positions: compute rotary embeddings once per shape instead of in every forward.
+        cuda_graphs: replay the steps without gradient as one CUDA graph.
+    """
+
+    two_valued: bool = True
+    cached_positions: bool = True
+    cuda_graphs: bool = False
+
+    @property
+    def need_resident(self) -> bool:
+        """Whether the denoiser's weights must stay where they are."""
+        return self.compile or self.cuda_graphs
+
+
+PLAIN = LTX2Levers(two_valued=False, cached_positions=False)

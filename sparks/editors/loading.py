@@ -1,6 +1,7 @@
-"""Components of a diffusers-format LTX-2 model folder."""
+"""Components of a diffusers-format model folder."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,8 +10,6 @@ import torch
 from sparks.errors import SparksError, shorten
 from sparks.models.weights import BUNDLED, fetch, find, is_hub_id
 from sparks.models.whole import check_numbers, class_named, load_network, readable
-
-REQUIRED = ("transformer", "vae", "audio_vae", "text_encoder", "tokenizer", "connectors")
 
 
 @runtime_checkable
@@ -34,23 +33,34 @@ class ModelSource(Protocol):
 class ModelFolder:
     """A local folder with a `model_index.json` and one subfolder per component."""
 
-    def __init__(self, model: str | Path) -> None:
+    def __init__(
+        self, model: str | Path, required: Sequence[str] = ("transformer",), denoiser: str = ""
+    ) -> None:
         """Find the folder of `model`.
 
         Args:
             model: a folder, a hub id (fetched into the hub's cache), or BUNDLED.
+            required: components that it must have.
+            denoiser: the class that its transformer must be of, any if empty.
 
         Raises:
-            SparksError: if there is no such model, or a component is missing.
+            SparksError: there is no such model, a component is missing, or it is of another kind.
         """
         # Components are loaded when first needed, wherever the process is by then.
         self.path: Path = _resolve(model).absolute()
         self.index = _read_index(self.path / "model_index.json")
-        missing = [name for name in REQUIRED if name not in self]
+        kind = self.index["transformer"][1] if "transformer" in self else None
+        if denoiser and kind not in (None, denoiser):
+            _class_named(kind)
+            raise SparksError(
+                f"model {str(model)!r} has a {kind}, and this editor runs a {denoiser}; choose "
+                "another with --set editor.name=..., or another model"
+            )
+        missing = [name for name in required if name not in self]
         if missing:
             raise SparksError(f"model {str(model)!r} lacks {', '.join(missing)}; use a full folder")
-        # Loaded last, when much has been done already: its names and shapes are compared now.
         network = _class_named(self.index["transformer"][1])
+        # Loaded last, when much has been done already: its names and shapes are compared now.
         load_network(network, self.path / "transformer", "transformer", device_map="meta")
 
     def __contains__(self, name: str) -> bool:

@@ -3,16 +3,13 @@
 The published caches of diffusers (first block, MagCache) do not know the blocks of LTX-2.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
-from sparks.editors.conditioning import Pair
-
-if TYPE_CHECKING:
-    from diffusers import LTX2VideoTransformer3DModel
+States = tuple[Tensor, ...]
 
 
 class Reuse:
@@ -20,16 +17,17 @@ class Reuse:
 
     Args:
         every: of so many steps, all blocks run in the first.
+        names: of the states among a block's arguments, in the order that it returns them in.
     """
 
-    _entered: Pair
-    _added: Pair
+    _entered: States
+    _added: States
 
-    def __init__(self, every: int) -> None:
-        self.every, self._steps = every, 0
+    def __init__(self, every: int, names: Sequence[str]) -> None:
+        self.every, self.names, self._steps = every, names, 0
 
     @contextmanager
-    def step(self, transformer: "LTX2VideoTransformer3DModel") -> Iterator[None]:
+    def step(self, transformer: Any) -> Iterator[None]:
         """Call the transformer once inside, without gradient."""
         blocks = transformer.transformer_blocks
         if len(blocks) > 2:
@@ -44,38 +42,50 @@ class Reuse:
     # Every block keeps its place: guidance names the blocks that it perturbs by number.
     def _whole(self, blocks: nn.ModuleList) -> list[nn.Module]:
         first, second, *others, last = blocks
-        return [first, _Before(second, self._enter), *others, _Before(last, self._leave)]
+        return [first, self._before(second, self._enter), *others, self._before(last, self._leave)]
 
     def _short(self, blocks: nn.ModuleList) -> list[nn.Module]:
-        return [blocks[0], *[_Skipped()] * (len(blocks) - 2), _Before(blocks[-1], self._add)]
+        skipped = [_Skipped(self.names)] * (len(blocks) - 2)
+        return [blocks[0], *skipped, self._before(blocks[-1], self._add)]
 
-    def _enter(self, video: Tensor, audio: Tensor) -> Pair:
-        self._entered = video, audio
-        return video, audio
+    def _before(self, block: nn.Module, look: Callable[[States], States]) -> nn.Module:
+        return _Before(block, look, self.names)
 
-    def _leave(self, video: Tensor, audio: Tensor) -> Pair:
-        self._added = video - self._entered[0], audio - self._entered[1]
+    def _enter(self, states: States) -> States:
+        self._entered = states
+        return states
+
+    def _leave(self, states: States) -> States:
+        pairs = zip(states, self._entered, strict=True)
+        self._added = tuple(state - entered for state, entered in pairs)
         del self._entered
-        return video, audio
+        return states
 
-    def _add(self, video: Tensor, audio: Tensor) -> Pair:
-        return video + self._added[0], audio + self._added[1]
+    def _add(self, states: States) -> States:
+        return tuple(state + added for state, added in zip(states, self._added, strict=True))
 
 
 class _Before(nn.Module):
-    """A block whose states, video and audio, go through `look` first."""
+    """A block whose states go through `look` first."""
 
-    def __init__(self, block: nn.Module, look: Callable[[Tensor, Tensor], Pair]) -> None:
+    def __init__(
+        self, block: nn.Module, look: Callable[[States], States], names: Sequence[str]
+    ) -> None:
         super().__init__()
-        self.block, self.look = block, look
+        self.block, self.look, self.names = block, look, names
 
-    def forward(self, hidden_states: Tensor, audio_hidden_states: Tensor, **others: Any) -> Any:
-        video, audio = self.look(hidden_states, audio_hidden_states)
-        return self.block(hidden_states=video, audio_hidden_states=audio, **others)
+    def forward(self, **arguments: Any) -> Any:
+        states = self.look(tuple(arguments[name] for name in self.names))
+        return self.block(**{**arguments, **dict(zip(self.names, states, strict=True))})
 
 
 class _Skipped(nn.Module):
     """In a block's place."""
 
-    def forward(self, hidden_states: Tensor, audio_hidden_states: Tensor, **_: Any) -> Pair:
-        return hidden_states, audio_hidden_states
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def forward(self, **arguments: Any) -> Any:
+        states = tuple(arguments[name] for name in self.names)
+        return states if len(states) > 1 else states[0]

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from sparks.errors import SparksError
 
 if TYPE_CHECKING:
-    from diffusers import LTX2VideoTransformer3DModel
-
     from sparks.editors.levers import Levers
 
 STORAGES = ("resident", "fp8", "offload")
@@ -30,13 +28,13 @@ def check_storage(storage: str, levers: "Levers") -> None:
     """
     if storage not in STORAGES:
         raise SparksError(f"storage is {storage!r}; choose {', '.join(STORAGES)}")
-    if storage != "resident" and (levers.compile or levers.cuda_graphs):
+    if storage != "resident" and levers.need_resident:
         raise SparksError(
             f"storage {storage!r} moves weights; it needs compile and cuda_graphs off"
         )
 
 
-def store(transformer: "LTX2VideoTransformer3DModel", storage: str, device: torch.device) -> None:
+def store(transformer: Any, storage: str, device: torch.device) -> None:
     """Place a transformer that is on the CPU, to be called on `device`.
 
     Args:

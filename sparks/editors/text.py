@@ -1,6 +1,8 @@
-"""Prompts to the text contexts of the denoiser."""
+"""Prompts to the text contexts of a denoiser."""
 
-from typing import Any
+import importlib.util
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -8,12 +10,14 @@ from torch import Tensor
 from sparks.editors.loading import ModelSource
 from sparks.errors import SparksError
 
-_MAX_LENGTH = 1024  # of LTX-2; shorter where the tokenizer says so
 _LISTED_WORDS = 300
 
 
-class TextContexts:
+class TextContexts(ABC):
     """Encodes prompts, remembers the results, and holds the encoder only in between."""
+
+    parts: ClassVar[tuple[str, ...]]  # the networks it takes
+    padding_side: ClassVar[str]
 
     def __init__(
         self,
@@ -25,15 +29,15 @@ class TextContexts:
         """Load the tokenizer; contexts come on `device`, the networks run there or elsewhere."""
         self.runs_on = runs_on or device
         self.source, self.device, self.dtype = source, device, dtype
-        self.tokenizer = source.load("tokenizer", padding_side="left")
-        self.length = min(self.tokenizer.model_max_length, _MAX_LENGTH)
+        self.tokenizer = source.load("tokenizer", padding_side=self.padding_side)
+        self.length = self._longest()
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._networks: tuple[Any, Any] | None = None
+        self._networks: list[Any] | None = None
         self._known: dict[str, tuple[Tensor, Tensor]] = {}
 
     def encode(self, prompt: str) -> tuple[Tensor, Tensor]:
-        """Contexts `[1, T, Dv]` for the video and `[1, T, Da]` for the audio.
+        """What the denoiser is told of a prompt, the video's context `[1, T, Dv]` first.
 
         Raises:
             SparksError: for words the tokenizer does not know, or too many of them.
@@ -48,23 +52,22 @@ class TextContexts:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    @abstractmethod
+    def _longest(self) -> int:
+        """Tokens that prompts are padded to, and may have at most."""
+
+    @abstractmethod
+    def _contexts(self, networks: list[Any], ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """See `encode`; of token ids and their mask `[1, T]`, by the networks of `parts`."""
+
     @torch.no_grad()
     def _encode(self, prompt: str) -> tuple[Tensor, Tensor]:
         tokens = self._tokens(prompt.strip())
         if self._networks is None:
-            self._networks = (self._load("text_encoder"), self._load("connectors"))
-        encoder, connectors = self._networks
-        mask = tokens["attention_mask"].to(self.runs_on)
-        output = encoder(
-            input_ids=tokens["input_ids"].to(self.runs_on),
-            attention_mask=mask,
-            output_hidden_states=True,
-            use_cache=False,
-            logits_to_keep=1,
-        )
-        layers = torch.stack(output.hidden_states, dim=-1)  # [1, T, D, layers]
-        video, audio, _ = connectors(layers, mask, padding_side="left")
-        return video.to(self.device), audio.to(self.device)
+            self._networks = [self._load(part) for part in self.parts]
+        ids, mask = (tokens[key].to(self.runs_on) for key in ("input_ids", "attention_mask"))
+        first, second = self._contexts(self._networks, ids, mask)
+        return first.to(self.device), second.to(self.device)
 
     def _load(self, name: str) -> Any:
         return self.source.load_frozen(name, self.runs_on, self.dtype)
@@ -100,3 +103,66 @@ class TextContexts:
         if len(words) > _LISTED_WORDS:
             return "; use words of the model's vocabulary"
         return f"; the model knows: {', '.join(words)}"
+
+
+class GemmaContexts(TextContexts):
+    """LTX-2's: contexts `[1, T, Dv]` for the video and `[1, T, Da]` for the audio."""
+
+    parts = ("text_encoder", "connectors")
+    padding_side = "left"
+
+    def _longest(self) -> int:
+        return min(int(self.tokenizer.model_max_length), 1024)
+
+    def _contexts(self, networks: list[Any], ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        encoder, connectors = networks
+        output = encoder(
+            input_ids=ids,
+            attention_mask=mask,
+            output_hidden_states=True,
+            use_cache=False,
+            logits_to_keep=1,
+        )
+        layers = torch.stack(output.hidden_states, dim=-1)  # [1, T, D, layers]
+        video, audio, _ = connectors(layers, mask, padding_side=self.padding_side)
+        return video, audio
+
+
+class T5Contexts(TextContexts):
+    """LTX-Video's: a context `[1, T, D]`, and `[1, T]`, 1 where it has a token of the prompt."""
+
+    parts = ("text_encoder",)
+    padding_side = "right"
+
+    def __init__(
+        self,
+        source: ModelSource,
+        device: torch.device,
+        dtype: torch.dtype,
+        runs_on: torch.device | None = None,
+        *,
+        length: int = 256,
+    ) -> None:
+        """As of `TextContexts`; `length` is T, whatever the tokenizer says: T5 has no limit."""
+        self._given = length
+        _check_readable(source)
+        super().__init__(source, device, dtype, runs_on)
+
+    def _longest(self) -> int:
+        return self._given
+
+    def _contexts(self, networks: list[Any], ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        (encoder,) = networks
+        return encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask
+
+
+def _check_readable(source: ModelSource) -> None:
+    """See that what reads the tokenizer's file is installed; transformers would name another."""
+    folder = None if source.path is None else source.path / "tokenizer"
+    if folder is None or (folder / "tokenizer.json").is_file():
+        return
+    if (folder / "spiece.model").is_file() and not importlib.util.find_spec("sentencepiece"):
+        raise SparksError(
+            f"the tokenizer in {folder} needs the package sentencepiece; "
+            "pip install 'sound-sparks[ltxv]'"
+        )

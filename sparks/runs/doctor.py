@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,7 +13,8 @@ from sparks.models.whole import check_networks
 from sparks.runs.memory_plan import GIB, Shape, make_plan
 
 _PACKAGES = ("sound-sparks", "torch", "diffusers", "transformers", "lpips", "av", "gymnasium")
-_PARTS = ("transformer", "vae", "audio_vae", "text_encoder", "connectors")
+_EVERY = ("transformer", "vae", "text_encoder")
+_PARTS = (*_EVERY, "audio_vae", "connectors")
 
 
 def examine(model: str | None = None, critic: str | None = None) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def examine(model: str | None = None, critic: str | None = None) -> dict[str, An
         "device": device_name(device),
         "memory": {"free": free, "total": total_memory(device)},
         "hub": {"home": _hub_home(), "offline": _offline()},
-        "models": {name: _state(name, _PARTS) for name in editors},
+        "models": {name: _state(name, _parts(name)) for name in editors},
         "critics": {name: _state(name, ("",)) for name in critics},
         "fits": _fits(editors, critics[0 if critic else -1], device, free),
     }
@@ -60,6 +62,19 @@ def _offline() -> bool:
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     return bool(HF_HUB_OFFLINE)
+
+
+def _parts(model: str) -> tuple[str, ...]:
+    """The networks that an editor needs of a model: with sound, unless its index names none."""
+    folder = find(model)
+    if folder is None:
+        return _PARTS
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return _PARTS
+    named = {*_EVERY, *index} if isinstance(index, dict) else _PARTS
+    return tuple(part for part in _PARTS if part in named)
 
 
 def _state(model: str, parts: tuple[str, ...]) -> dict[str, Any]:

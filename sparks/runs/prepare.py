@@ -205,7 +205,7 @@ def _read(video: Path, config: Config, editor: Editor) -> Clip:
 
 
 def _condition(editor: Editor, clip: Clip, config: Config) -> Conditioning:
-    """Encode once; a silent clip gets the sound the editor imagines for it."""
+    """Encode once; a silent clip gets the sound the editor imagines for it, if it has audio."""
     prompt = config.prompt or ""
     conditioning = editor.prepare(
         clip,
@@ -215,7 +215,7 @@ def _condition(editor: Editor, clip: Clip, config: Config) -> Conditioning:
         window=config.window,
         seed=config.seed,
     )
-    if clip.waveform is None:
+    if clip.waveform is None and editor.has_audio:
         alpha = editor.synthesise_audio(
             clip,
             config.audio_prompt or config.static_prompt or prompt,

@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from sparks import registry
 from sparks.critics.base import Critic
-from sparks.errors import SparksError
+from sparks.editors.base import Editor
+from sparks.errors import SparksError, shorten
 from sparks.media.ffmpeg import check_video
 from sparks.models.machine import check_device, read_dtype
 from sparks.models.weights import fetch, find, is_hub_id
@@ -23,6 +25,7 @@ from sparks.settings.construct import construct
 from sparks.settings.layers import merge, recommended, without_code
 from sparks.settings.schema import Config, CriticSettings
 from sparks.settings.yaml import Settings
+from sparks.spaces.base import TEXT_ONLY
 
 FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
 
@@ -49,8 +52,8 @@ def resolve(
 ) -> Resolved:
     """Merge, check and fetch: every mistake that can be found before loading is found here.
 
-    Later ones win: defaults, the bundled task, the `sparks.yaml` of the model, the space that the
-    solver likes best, the settings.
+    Later ones win: defaults, those of the editor, the bundled task, the `sparks.yaml` of the model,
+    the space that the solver likes best, the settings.
 
     Args:
         settings: the user's; see `sparks.settings.schema.Config`.
@@ -62,21 +65,13 @@ def resolve(
     """
     said = Config.resolve(settings)
     _check(said)
-    folder = _model_folder(said, fetching)
-    advice = without_code(recommended(folder), folder, settings) if folder else {}
-    solver = _solver(Config.resolve(merge(advice, settings)))
-    space = {} if solver.default_space is None else {"space": solver.default_space}
+    if _model_folder(said, fetching=False) is None:
+        _check_audio(said)  # before a model is fetched, which may take long
     task = (task or default_task()) if said.video is None else None
-    config = Config.resolve(merge(FALLBACK, _asked(task), advice, space, settings))
-    _check(config)
-    if folder is not None:
-        check_suitable(config, folder, advice)
-    if solver.needs_gradient:
-        sampling = config.sampling
-        config.guidance.tuning.check_steps(len(sampling.sigmas) - 1, sampling.grad_steps)
-    for critic in _critics(config) if fetching else ():
+    resolved = _checked(settings, _model_folder(said, fetching), task)
+    for critic in _critics(resolved.config) if fetching else ():
         _fetch(critic)
-    return Resolved(config, solver, folder, task)
+    return resolved
 
 
 def check_settings(settings: Settings) -> Config:
@@ -86,6 +81,24 @@ def check_settings(settings: Settings) -> Config:
         SparksError: the first mistake found.
     """
     return resolve(settings, fetching=False).config
+
+
+def _checked(settings: Settings, folder: Path | None, task: PocketTask | None) -> Resolved:
+    """All layers in their order, and whatever can be found wrong with them."""
+    advice = without_code(recommended(folder), folder, settings) if folder else {}
+    nearest = Config.resolve(merge(advice, settings))
+    solver = _solver(nearest)
+    space = {} if solver.default_space is None else {"space": solver.default_space}
+    editor = declared(registry.editors.get(nearest.editor.name), Editor, "defaults")
+    config = Config.resolve(merge(FALLBACK, editor, _asked(task), advice, space, settings))
+    _check(config)
+    _check_audio(config)
+    if folder is not None:
+        check_suitable(config, folder, advice)
+    if solver.needs_gradient:
+        sampling = config.sampling
+        config.guidance.tuning.check_steps(len(sampling.sigmas) - 1, sampling.grad_steps)
+    return Resolved(config, solver, folder, task)
 
 
 def _asked(task: PocketTask | None) -> Settings:
@@ -116,6 +129,30 @@ def _check(config: Config) -> None:
             raise SparksError(f"no prompt for {config.video}; say what to show with --prompt")
     if config.prefix_frames is not None and config.window is not None:
         raise SparksError("give prefix_frames or window, not both: each says what is regenerated")
+
+
+def _check_audio(config: Config) -> None:
+    """Refuse to tune or to play the audio of an editor that has none."""
+    if declared(registry.editors.get(config.editor.name), Editor, "has_audio"):
+        return
+    taken = inspect.signature(registry.spaces.get(config.space.name)).parameters
+    for option, value in TEXT_ONLY.items():
+        chosen = config.space.options.get(
+            option, taken[option].default if option in taken else value
+        )
+        if chosen != value:
+            _refuse_audio(f"space.{option}", chosen, value, config)
+    if config.sound == "tuned":
+        _refuse_audio("sound", config.sound, "source", config)
+    if config.audio_prompt is not None:
+        _refuse_audio("audio_prompt", config.audio_prompt, "null", config)
+
+
+def _refuse_audio(key: str, chosen: str, value: str, config: Config) -> NoReturn:
+    raise SparksError(
+        f"{key} is {shorten(chosen)}, and the editor {config.editor.name} has no audio; "
+        f"set {key}={value}"
+    )
 
 
 def _critics(config: Config) -> Iterator[CriticSettings]:

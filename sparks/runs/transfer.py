@@ -26,7 +26,11 @@ _INHERITED = (
     *("model", "editor", "device", "dtype", "clip", "sampling", "guidance", "negative_prompt"),
     *("prefix_frames", "window", "seed", "sound", "critic", "judge"),
 )
-_UNSEARCHED: Settings = {"objective": {"weights": {"lpips": 0, "temporal": 0}}}
+# The space only has to be one that every editor allows.
+_UNSEARCHED: Settings = {
+    "objective": {"weights": {"lpips": 0, "temporal": 0}},
+    "space": {"mode": "text"},
+}
 
 
 def transfer(
@@ -78,7 +82,7 @@ def transfer(
             "controls": str(path),
             **_scores(prepared, frames),
             **_gaps(place.folder / "gap.png", prepared, frames),
-            "stretched": fitted.alpha.shape[2] / controls.alpha.shape[2],
+            "stretched": _stretch(controls, fitted),
         }
         reporter.stage("writing the videos")
         _write(place, prepared, fitted, frames, made, result)
@@ -111,6 +115,11 @@ def fit_controls(controls: Controls, start: Controls) -> Controls:
         size = (like.shape[2], like.shape[3])
         alpha = F.interpolate(alpha.float(), size, mode="bilinear", align_corners=False)
     return Controls(alpha.float(), text.float()).to(like.device)
+
+
+def _stretch(controls: Controls, fitted: Controls) -> float:
+    """How much longer alpha has become; 1 where there is none."""
+    return fitted.alpha.shape[2] / controls.alpha.shape[2] if controls.has_audio else 1.0
 
 
 def _refuse(name: str, given: Tensor, like: Tensor) -> None:

@@ -143,7 +143,9 @@ class Objective:
 
     def _squared(self, difference: Tensor) -> Tensor:
         squares = difference.square().flatten(1)
-        return squares.mean(1) if self.reduction == "mean" else squares.sum(1)
+        # alpha may be empty, and the mean of nothing is NaN.
+        mean = self.reduction == "mean" and squares.shape[1] > 0
+        return squares.mean(1) if mean else squares.sum(1)
 
     def _flicker(self, frames: Tensor) -> Tensor:
         """D_temp `[B]`."""

@@ -16,6 +16,7 @@ from sparks.errors import SparksError
 LOW_DIMENSIONAL: dict[str, Any] = {"name": "temporal"}
 MODES = {"both": ("alpha", "delta_v"), "text": ("delta_v",), "audio": ("alpha",)}
 AUDIO_INITS = ("source", "zero", "random")
+TEXT_ONLY = {"mode": "text", "audio_init": "source"}  # all that an editor without audio leaves
 
 
 @runtime_checkable
@@ -70,7 +71,8 @@ class OffsetSpace(ABC):
         audio_init_seed: of that noise; the render's own noise is another seed's.
 
     Raises:
-        SparksError: an unknown mode or audio_init, or an option that a basis refuses.
+        SparksError: an unknown mode or audio_init, one that needs audio where there is none, or an
+            option that a basis refuses.
     """
 
     rate = 0.3  # of coordinates of which 1 moves the clip visibly
@@ -86,6 +88,8 @@ class OffsetSpace(ABC):
         _check("space mode", self.mode, tuple(MODES))
         _check("audio_init", self.audio_init, AUDIO_INITS)
         untuned = self.start
+        if not untuned.has_audio:
+            _check_text_only(mode=self.mode, audio_init=self.audio_init)
         alpha = _initial_alpha(untuned.alpha.float(), self.audio_init, self.audio_init_seed)
         self.start = Controls(alpha, untuned.delta_v.float()).detach()
         self._bases = {name: self.basis(name, getattr(untuned, name)) for name in MODES[self.mode]}
@@ -158,6 +162,15 @@ def _initial_alpha(alpha: Tensor, audio_init: str, seed: int) -> Tensor:
         noise = torch.randn(alpha.shape, generator=torch.Generator().manual_seed(seed))
         return noise.to(alpha)
     return alpha
+
+
+def _check_text_only(**chosen: str) -> None:
+    for option, value in TEXT_ONLY.items():
+        if chosen[option] != value:
+            raise SparksError(
+                f"space {option} is {chosen[option]!r}, and this editor has no audio; set "
+                f"space.{option}={value}"
+            )
 
 
 def _check(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ def check_editor(
     sampling: Sampling | None = None,
     atol: float = 1e-3,
 ) -> None:
-    """Check that `editor` keeps the promises of `Editor` on one clip with sound.
+    """Check that `editor` keeps the promises of `Editor` on one clip, with sound if it has audio.
 
     Args:
         clip: of a size and length that the editor takes.
@@ -36,15 +36,18 @@ def check_editor(
     Raises:
         AssertionError: something missing, controls or frames of wrong shape or range, not
             repeatable, candidates that influence one another, controls or noise that do nothing,
-            wrong counters, or a missing gradient.
+            or something to what is kept, wrong counters, or a missing gradient.
     """
     import torch
 
     from sparks.editors.base import Editor
     from sparks.editors.schedule import Sampling
+    from sparks.registry import declared, defaults
 
-    missing = [name for name in vars(Editor) if name[0] != "_" and not hasattr(editor, name)]
+    promised = [name for name in vars(Editor) if name[0] != "_" and name not in defaults(Editor)]
+    missing = [name for name in promised if not hasattr(editor, name)]
     assert not missing, f"the editor lacks {', '.join(missing)}"
+    has_audio = declared(editor, Editor, "has_audio")
     sampling = sampling or Sampling(num_inference_steps=2, grad_steps=1)
     given = editor.prepare(clip, prompt, prefix_frames=prefix_frames, seed=0)
     assert (given.prompt, given.num_frames) == (prompt, len(clip.frames)), (
@@ -52,7 +55,7 @@ def check_editor(
         f"{len(clip.frames)}"
     )
     start = editor.start(given)
-    _check_start(start)
+    _check_start(start, has_audio)
     pair = _moved(start)
     before = (editor.forwards, editor.backwards)
     frames = editor.render(given, pair, sampling=sampling)
@@ -66,20 +69,23 @@ def check_editor(
     alone = editor.render(given, start, sampling=sampling)[0]
     apart = _apart(alone, frames[0])
     assert apart <= atol, f"a candidate in a batch and alone differ by {apart:g}"
-    other = editor.render(given.with_noise(1), start, sampling=sampling)[0]
-    assert _apart(alone, other) > atol, "other noise makes the same frames"
+    _check_conditioning(editor, given, start, sampling, alone, atol)
     _check_gradient(editor, given, pair, sampling, frames, atol)
-    _check_sound(editor, clip, prompt, start, sampling)
+    if has_audio:
+        _check_sound(editor, clip, prompt, start, sampling)
 
 
 def _apart(first: Tensor, second: Tensor) -> float:
     return (first - second).abs().max().item()
 
 
-def _check_start(start: Controls) -> None:
+def _check_start(start: Controls, has_audio: bool) -> None:
     assert start.batch == len(start.delta_v) == 1, "start is not a batch of one"
     assert start.alpha.ndim == 4, f"alpha is {tuple(start.alpha.shape)}, not [1, C, T, M]"
     assert start.delta_v.ndim == 3, f"delta_v is {tuple(start.delta_v.shape)}, not [1, L, D]"
+    assert start.has_audio == has_audio, (
+        f"has_audio is {has_audio}, and alpha of the start is {tuple(start.alpha.shape)}"
+    )
     assert start.alpha.isfinite().all(), "alpha of the start is not finite"
     assert not start.delta_v.any(), "delta_v of the start is not zero"
 
@@ -107,6 +113,28 @@ def _check_frames(frames: Tensor, clip: Clip) -> None:
     assert not frames.requires_grad, "frames carry a gradient that was not asked for"
 
 
+def _check_conditioning(
+    editor: Editor,
+    given: Conditioning,
+    start: Controls,
+    sampling: Sampling,
+    alone: Tensor,
+    atol: float,
+) -> None:
+    """Under other noise, under a noise for each candidate, and with everything kept."""
+    from sparks.editors.controls import Controls
+
+    other = editor.render(given.with_noise(1), start, sampling=sampling)[0]
+    assert _apart(alone, other) > atol, "other noise makes the same frames"
+    twice = Controls(start.alpha.repeat(2, 1, 1, 1), start.delta_v.repeat(2, 1, 1))
+    both = editor.render(given.with_noises([0, 1]), twice, sampling=sampling)
+    apart = max(_apart(both[0], alone), _apart(both[1], other))
+    assert apart <= atol, f"a noise for each candidate and the same alone differ by {apart:g}"
+    kept = editor.render(given.with_all_kept(), _moved(start), sampling=sampling)
+    apart = _apart(kept[0], kept[1])
+    assert apart <= atol, f"with everything kept, controls change frames by {apart:g}"
+
+
 def _check_gradient(
     editor: Editor,
     given: Conditioning,
@@ -124,7 +152,8 @@ def _check_gradient(
     assert apart <= atol, f"frames with and without gradient differ by {apart:g}"
     again[0].square().sum().backward()
     assert editor.backwards > before, "a backward is not counted in `backwards`"
-    for name, leaf in zip(("alpha", "delta_v"), leaves, strict=True):
+    named = zip(("alpha", "delta_v"), leaves, strict=True)
+    for name, leaf in ((name, leaf) for name, leaf in named if leaf.numel()):
         assert leaf.grad is not None, f"no gradient reaches {name}"
         assert leaf.grad.isfinite().all(), f"the gradient of {name} is not finite"
         assert leaf.grad[0].any(), f"the gradient of {name} is zero"

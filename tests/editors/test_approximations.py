@@ -13,8 +13,8 @@ from torch import Tensor
 from sparks.editors import Guidance, LTX2Editor, ModalityGuidance, Sampling
 from sparks.editors.conditioning import Conditioning
 from sparks.editors.controls import Controls
-from sparks.editors.levers import PLAIN, Levers
-from sparks.editors.sampler import Denoiser, sample
+from sparks.editors.levers import PLAIN, LTX2Levers
+from sparks.editors.ltx2_denoiser import LTX2Denoiser, sample
 from sparks.errors import SparksError
 from sparks.media.clip import Clip
 from sparks.pocket.tasks import Source, default_task
@@ -114,8 +114,8 @@ def test_each_guidance_pass_takes_over_its_own(
     editor: LTX2Editor, conditioning: Conditioning, runs: Any
 ) -> None:
     start = editor.start(conditioning)
-    denoiser = Denoiser(editor.runner, conditioning, start, BOTH, FULL)
-    exact = Denoiser(editor.runner, conditioning, start, EXACT, FULL)
+    denoiser = LTX2Denoiser(editor.runner, conditioning, start, BOTH, FULL)
+    exact = LTX2Denoiser(editor.runner, conditioning, start, EXACT, FULL)
     assert denoiser.passes == ["cond", "uncond", "perturbed", "isolated"]
     states = denoiser.start()
     with torch.no_grad():
@@ -146,8 +146,8 @@ def test_a_batch_equals_its_candidates_one_by_one(
     "options",
     [
         {"levers": PLAIN},
-        {"levers": Levers(compile=True, compile_backend="eager")},
-        {"levers": Levers(cuda_graphs=True)},  # these steps are never replayed
+        {"levers": LTX2Levers(compile=True, compile_backend="eager")},
+        {"levers": LTX2Levers(cuda_graphs=True)},  # these steps are never replayed
         {"storage": "offload"},
     ],
     ids=["plain", "compile", "cuda_graphs", "offload"],
@@ -174,7 +174,7 @@ def test_the_prediction_of_an_earlier_step_is_judged(
     sample(editor.runner, conditioning, start, sampling=EXACT, on_step=keep, **options)
     early = replace(EXACT, stop_early=3)
     found = sample(editor.runner, conditioning, start, sampling=early, **options)
-    denoiser = Denoiser(editor.runner, conditioning, start, EXACT, FULL)
+    denoiser = LTX2Denoiser(editor.runner, conditioning, start, EXACT, FULL)
     with torch.no_grad():
         x0 = denoiser.restore(denoiser.guided(visited[2], EXACT.sigmas[3]))
     torch.testing.assert_close(found, x0, atol=1e-5, rtol=1e-4)

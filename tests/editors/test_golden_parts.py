@@ -13,14 +13,14 @@ from sparks.editors.masking import (
     preserved_latents,
     video_window_mask,
 )
-from sparks.editors.schedule import Sampling, ltx2_sigmas
+from sparks.editors.schedule import Sampling, shifted_sigmas
 from tests.editors.golden import cases, read_json, read_tensors, tolerance
 
 
 @pytest.mark.parametrize("steps", read_json("schedules.json")["ltx2"])
 def test_ltx2_schedule(steps: str) -> None:
     wanted = read_json("schedules.json")["ltx2"][steps]
-    assert ltx2_sigmas(int(steps)) == pytest.approx(wanted, abs=tolerance("schedule_abs"))
+    assert shifted_sigmas(int(steps)) == pytest.approx(wanted, abs=tolerance("schedule_abs"))
 
 
 def test_distilled_schedule() -> None:
@@ -29,7 +29,7 @@ def test_distilled_schedule() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_short_schedules_descend_to_zero(steps: int) -> None:
-    sigmas = ltx2_sigmas(steps)
+    sigmas = shifted_sigmas(steps)
     assert len(sigmas) == steps + 1
     assert sigmas[0] == pytest.approx(1, abs=1e-6)
     assert list(sigmas) == sorted(sigmas, reverse=True)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from sparks.editors.conditioning import unpack_audio, unpack_video
 from sparks.editors.controls import Controls
-from sparks.editors.sampler import Counter, Denoiser, sample
+from sparks.editors.ltx2_denoiser import LTX2Denoiser, sample
+from sparks.editors.sampler import Counter
 from tests.editors.golden import (
     cases,
     conditioning_of,
@@ -75,7 +76,7 @@ def test_passes_of_the_first_step(case: dict[str, Any]) -> None:
     conditioning, sampling = conditioning_of(case), sampling_of(case)
     controls, guidance = start_of(conditioning), guidance_of(case)
     with torch.no_grad():
-        denoiser = Denoiser(tiny_transformer(), conditioning, controls, sampling, guidance)
+        denoiser = LTX2Denoiser(tiny_transformer(), conditioning, controls, sampling, guidance)
         states = denoiser.start()
         passes = {
             name: denoiser.predict(name, states, sampling.sigmas[0]) for name in denoiser.passes

@@ -16,9 +16,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from sparks.editors import LTX2Editor
 from sparks.editors.conditioning import Conditioning, unpack_video
 from sparks.editors.graphs import Replayed
-from sparks.editors.levers import Levers
-from sparks.editors.runner import Runner
-from sparks.editors.sampler import sample
+from sparks.editors.levers import LTX2Levers
+from sparks.editors.ltx2_denoiser import sample
+from sparks.editors.ltx2_runner import LTX2Runner
 from sparks.editors.schedule import Sampling
 from sparks.media.clip import Clip
 
@@ -60,7 +60,7 @@ def conditions(editor: LTX2Editor, clip: Clip) -> list[Conditioning]:
     return [editor.prepare(clip, "a red ball jumps", seed=3, **each) for each in REGIONS]
 
 
-def video(runner: Runner, editor: LTX2Editor, conditioning: Conditioning) -> Tensor:
+def video(runner: LTX2Runner, editor: LTX2Editor, conditioning: Conditioning) -> Tensor:
     start = editor.start(conditioning)
     with torch.no_grad():
         tokens, _ = sample(runner, conditioning, start, sampling=ONCE)
@@ -70,8 +70,8 @@ def video(runner: Runner, editor: LTX2Editor, conditioning: Conditioning) -> Ten
 @pytest.mark.parametrize("two_valued", [True, False])
 def test_a_recording_serves_every_region(editor: LTX2Editor, clip: Clip, two_valued: bool) -> None:
     transformer = deepcopy(editor.transformer)
-    levers = Levers(two_valued=two_valued, cuda_graphs=True)
-    runner = Runner(transformer, levers)
+    levers = LTX2Levers(two_valued=two_valued, cuda_graphs=True)
+    runner = LTX2Runner(transformer, levers)
     runner._replayed = traced = Traced(runner._replayed.forward)
     for conditioning in conditions(editor, clip):
         expected = video(editor.runner, editor, conditioning)
@@ -84,7 +84,7 @@ def test_a_recording_serves_every_region(editor: LTX2Editor, clip: Clip, two_val
 def test_steps_with_gradient_find_the_rows_of_their_own_render(
     editor: LTX2Editor, clip: Clip
 ) -> None:
-    runner = Runner(deepcopy(editor.transformer), Levers(cuda_graphs=True))
+    runner = LTX2Runner(deepcopy(editor.transformer), LTX2Levers(cuda_graphs=True))
     runner._replayed = Traced(runner._replayed.forward)
     for conditioning in conditions(editor, clip)[:2]:
         start = editor.start(conditioning)
@@ -99,7 +99,7 @@ def test_steps_with_gradient_find_the_rows_of_their_own_render(
 def test_cuda_graphs_serve_every_region(
     model_folder: Path, clip: Clip, cached_positions: bool
 ) -> None:
-    fast = Levers(cuda_graphs=True, cached_positions=cached_positions)
+    fast = LTX2Levers(cuda_graphs=True, cached_positions=cached_positions)
     replaying = LTX2Editor(model_folder, "cuda", torch.float32, levers=fast)
     plain = LTX2Editor(model_folder, "cuda", torch.float32)
     for own, other in zip(conditions(replaying, clip), conditions(plain, clip), strict=True):

@@ -12,9 +12,9 @@ from sparks.editors import LTX2Editor, Sampling
 from sparks.editors.conditioning import Conditioning
 from sparks.editors.controls import Controls
 from sparks.editors.decoding import TILE_FRAMES, decode
-from sparks.editors.levers import PLAIN, Levers
-from sparks.editors.runner import Runner
-from sparks.editors.sampler import sample
+from sparks.editors.levers import PLAIN, LTX2Levers
+from sparks.editors.ltx2_denoiser import sample
+from sparks.editors.ltx2_runner import LTX2Runner
 from sparks.errors import SparksError
 from sparks.media.clip import Clip
 from tests.editors import golden
@@ -22,15 +22,15 @@ from tests.editors.conftest import make_clip
 
 SAMPLING = Sampling(num_inference_steps=4, grad_steps=2, checkpointing=True)
 EXACT = {
-    "default": Levers(),
+    "default": LTX2Levers(),
     "two_valued": replace(PLAIN, two_valued=True),
     "cached_positions": replace(PLAIN, cached_positions=True),
-    "keep_blocks": Levers(keep_blocks=1, decoder_checkpointing=False),
-    "recompute": Levers(keep_blocks=0, decoder_checkpointing=True),
-    "attention": Levers(attention="native"),
-    "channels_last": Levers(channels_last=True),
-    "compile": Levers(compile=True, compile_backend="eager"),
-    "compile_decoder": Levers(compile_decoder=True, compile_backend="eager"),
+    "keep_blocks": LTX2Levers(keep_blocks=1, decoder_checkpointing=False),
+    "recompute": LTX2Levers(keep_blocks=0, decoder_checkpointing=True),
+    "attention": LTX2Levers(attention="native"),
+    "channels_last": LTX2Levers(channels_last=True),
+    "compile": LTX2Levers(compile=True, compile_backend="eager"),
+    "compile_decoder": LTX2Levers(compile_decoder=True, compile_backend="eager"),
 }
 
 
@@ -58,7 +58,9 @@ def plain(model_folder: Path, clip: Clip) -> Tensor:
 
 
 @pytest.mark.parametrize("levers", EXACT.values(), ids=EXACT.keys())
-def test_gradients_are_equal(model_folder: Path, clip: Clip, plain: Tensor, levers: Levers) -> None:
+def test_gradients_are_equal(
+    model_folder: Path, clip: Clip, plain: Tensor, levers: LTX2Levers
+) -> None:
     editor = LTX2Editor(model_folder, "cpu", levers=levers)
     conditioning = conditions(editor, clip)
     found = gradient(editor, conditioning)
@@ -69,7 +71,7 @@ def test_gradients_are_equal(model_folder: Path, clip: Clip, plain: Tensor, leve
 
 @pytest.mark.parametrize("name", ["default", "recompute"])
 def test_gradients_agree_in_bfloat16(model_folder: Path, clip: Clip, name: str) -> None:
-    def found(levers: Levers) -> Tensor:
+    def found(levers: LTX2Levers) -> Tensor:
         editor = LTX2Editor(model_folder, "cpu", torch.bfloat16, levers=levers)
         return gradient(editor, conditions(editor, clip))
 
@@ -80,7 +82,7 @@ def test_gradients_agree_in_bfloat16(model_folder: Path, clip: Clip, name: str) 
 @pytest.mark.parametrize("region", [{"prefix_frames": 0}, {"window": (0.5, 0.9)}])
 def test_any_region_is_modulated_right(model_folder: Path, clip: Clip, region: dict) -> None:
     renders = []
-    for levers in (PLAIN, Levers()):
+    for levers in (PLAIN, LTX2Levers()):
         editor = LTX2Editor(model_folder, "cpu", levers=levers)
         conditioning = editor.prepare(clip, "a red ball jumps", seed=3, **region)
         start = editor.start(conditioning)
@@ -115,7 +117,7 @@ def test_golden_renders_are_the_same(case: dict) -> None:
     options = {"sampling": golden.sampling_of(case), "guidance": golden.guidance_of(case)}
     transformer = golden.tiny_transformer()
     expected = sample(transformer, conditioning, start, **options)
-    runner = Runner(deepcopy(transformer), Levers())
+    runner = LTX2Runner(deepcopy(transformer), LTX2Levers())
     for found, wanted in zip(sample(runner, conditioning, start, **options), expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
 
@@ -124,8 +126,8 @@ def test_tiles_cover_the_clip(model_folder: Path) -> None:
     editor = LTX2Editor(model_folder, "cpu")
     frames = 2 * TILE_FRAMES + 1
     latent = torch.randn(1, 6, (frames - 1) // 4 + 1, 2, 2, generator=torch.Generator())
-    whole = decode(editor.vae, latent, Levers())
-    tiled = decode(editor.vae, latent, Levers(tiled_decode=True))
+    whole = decode(editor.vae, latent, LTX2Levers())
+    tiled = decode(editor.vae, latent, LTX2Levers(tiled_decode=True))
     assert tiled.shape == whole.shape == (1, 3, frames, 16, 16)
     # Away from the seams, a tile is what the whole is.
     torch.testing.assert_close(tiled[:, :, :20], whole[:, :, :20], atol=1e-4, rtol=0)
@@ -179,13 +181,13 @@ def test_positions_are_remembered(model_folder: Path) -> None:
 )
 def test_wrong_levers(options: dict, message: str) -> None:
     with pytest.raises(SparksError, match=message):
-        Levers(**options)
+        LTX2Levers(**options)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_graphs(model_folder: Path) -> None:
     renders = []
-    for levers in (Levers(), Levers(cuda_graphs=True)):
+    for levers in (LTX2Levers(), LTX2Levers(cuda_graphs=True)):
         editor = LTX2Editor(model_folder, "cuda", torch.float32, levers=levers)
         conditioning = conditions(editor, make_clip())
         start = editor.start(conditioning)

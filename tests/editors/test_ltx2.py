@@ -13,8 +13,8 @@ from torch import Tensor
 from sparks.editors import Editor, Guidance, LTX2Editor, ModalityGuidance, Sampling
 from sparks.editors.conditioning import Conditioning
 from sparks.editors.controls import Controls
-from sparks.editors.levers import Levers
-from sparks.editors.sampler import Denoiser, sample
+from sparks.editors.levers import LTX2Levers
+from sparks.editors.ltx2_denoiser import LTX2Denoiser, sample
 from sparks.errors import SparksError
 from sparks.media.clip import Clip
 from tests.editors.conftest import TEXT_LENGTH, make_clip, write_model
@@ -162,7 +162,7 @@ def controls_gradient(
 def test_checkpointing_changes_nothing(editor: LTX2Editor, conditioning: Conditioning) -> None:
     mixed = replace(FULL, audio=replace(STRONG, stg_scale=0))
     editor = LTX2Editor(
-        editor.folder, "cpu", levers=Levers(keep_blocks=0, decoder_checkpointing=True)
+        editor.folder, "cpu", levers=LTX2Levers(keep_blocks=0, decoder_checkpointing=True)
     )
     plain = controls_gradient(editor, conditioning, SHORT, mixed)
     saved = controls_gradient(editor, conditioning, replace(SHORT, checkpointing=True), mixed)
@@ -213,7 +213,9 @@ def test_constant_frozen_audio_stays_finite(editor: LTX2Editor, conditioning: Co
 def test_idle_guidance_costs_nothing(editor: LTX2Editor, conditioning: Conditioning) -> None:
     guidance = Guidance(audio=ModalityGuidance(guidance_scale=7))  # the audio is frozen
     controls = editor.start(conditioning)
-    assert Denoiser(editor.transformer, conditioning, controls, SHORT, guidance).passes == ["cond"]
+    assert LTX2Denoiser(editor.transformer, conditioning, controls, SHORT, guidance).passes == [
+        "cond"
+    ]
 
 
 def test_silent_clip_gets_imagined_audio(editor: LTX2Editor) -> None:

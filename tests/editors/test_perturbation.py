@@ -8,7 +8,7 @@ import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2PerturbedAttnProcessor
 
 from sparks.editors import Guidance, ModalityGuidance, Sampling
-from sparks.editors.sampler import Denoiser, sample
+from sparks.editors.ltx2_denoiser import LTX2Denoiser, sample
 from sparks.errors import SparksError
 from sparks.settings.layers import assignments
 from sparks.settings.schema import Config
@@ -36,7 +36,9 @@ def predicted(transformer: Any, guidance: Guidance, name: str) -> Any:
     conditioning = golden.conditioning_of(CASE)
     start = golden.start_of(conditioning)
     with torch.no_grad():
-        denoiser = Denoiser(transformer, conditioning, start, golden.sampling_of(CASE), guidance)
+        denoiser = LTX2Denoiser(
+            transformer, conditioning, start, golden.sampling_of(CASE), guidance
+        )
         return denoiser.predict(name, denoiser.start(), 0.9)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparks.editors import LTX2Editor
-from sparks.editors.levers import Levers
+from sparks.editors.levers import LTX2Levers
 from sparks.editors.storage import store
 from sparks.errors import SparksError
 from sparks.media.clip import Clip
@@ -39,4 +39,4 @@ def test_wrong_storage(model_folder: Path) -> None:
     with pytest.raises(SparksError, match="storage is 'disk'; choose resident, fp8, offload"):
         LTX2Editor(model_folder, "cpu", storage="disk")
     with pytest.raises(SparksError, match="needs compile and cuda_graphs off"):
-        LTX2Editor(model_folder, "cpu", storage="fp8", levers=Levers(compile=True))
+        LTX2Editor(model_folder, "cpu", storage="fp8", levers=LTX2Levers(compile=True))

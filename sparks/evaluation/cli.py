@@ -45,13 +45,85 @@ def measure(
     """
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.evaluation.metrics.command import as_markdown, measure_files
+        from sparks.models.quiet import quiet_libraries
 
         told = {"prompt": prompt, "static_prompt": static_prompt, "kept": kept, "model": model}
-        found, said = measure_files(what, source, metrics, using=with_ or (), output=output, **told)
+        with quiet_libraries():
+            found, said = measure_files(
+                what, source, metrics, using=with_ or (), output=output, **told
+            )
     if json_:
         typer.echo(json.dumps({name: one.as_json() for name, one in found.items()}))
     else:
         typer.echo(as_markdown(found, said))
+
+
+@app.command()
+def judge(
+    comparison: Annotated[Path, typer.Argument(help="Folder of sparks compare.")],
+    backend: Annotated[str, typer.Option(help="openai, local, recorded or pocket.")] = "pocket",
+    model: Annotated[
+        str | None, typer.Option(help="Of the server; or folder, hub id; or file of answers.")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Of an OpenAI-compatible server, e.g. http://HOST:8000/v1.")
+    ] = None,
+    rubric: Annotated[str, typer.Option(help="edit or modality, as the paper has them.")] = "edit",
+    orders: Annotated[
+        str, typer.Option(metavar="both|balanced", help="Every repeat both ways, or turned on.")
+    ] = "both",
+    repeats: Annotated[int, typer.Option(min=1, help="Of each order.")] = 1,
+    frames: Annotated[int, typer.Option(min=1, help="Shown of each video.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of names and orders.")] = 0,
+    instructions: Annotated[
+        Path | None, typer.Option(help="Text to tell the judge instead of ours.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Have the edits of a COMPARISON scored, ranked and compared in pairs.
+
+    Everything asked and answered is kept in COMPARISON/judge/calls, and nothing is asked twice.
+    judge.csv there goes into sparks stats.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.evaluation.judge.command import judge_folder
+
+        result, text = judge_folder(
+            comparison,
+            backend,
+            model,
+            base_url,
+            rubric=rubric,
+            orders=orders,
+            repeats=repeats,
+            num_frames=frames,
+            seed=seed,
+            instructions=instructions,
+        )
+    typer.echo(json.dumps(result) if json_ else text)
+
+
+@app.command()
+def compare(
+    layout: Annotated[Path, typer.Argument(help="YAML: methods, scenarios, metrics, judge.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder; gone on with if it holds this comparison.")
+    ] = None,
+) -> None:
+    """Lay edits of several methods side by side: measure, judge, test and show them.
+
+    Videos of other methods are brought to the size, rate and length of ours, and what was changed
+    is said. Started again with the same output, it goes on where it stopped.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.evaluation.comparison.comparing import compare as run
+        from sparks.models.quiet import quiet_libraries
+        from sparks.runs.folder import new_folder
+
+        folder = output or new_folder(f"compare-{layout.stem}")
+        with quiet_libraries():
+            text = run(layout, folder)
+    typer.echo(f"{text}\nWritten to {folder}; see index.html there.")
 
 
 @app.command()

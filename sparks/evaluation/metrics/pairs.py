@@ -71,7 +71,7 @@ def match(edit: Clip, source: Path | Clip) -> tuple[Clip, Clip, list[str]]:
 
 def at_rate(clip: Clip, fps: Fraction) -> Clip:
     """The nearest frames in time at another rate, for as long as the clip lasts."""
-    count = max(1, round(len(clip.frames) / clip.fps * fps))
+    count = max(1, int(len(clip.frames) / clip.fps * fps + Fraction(1, 2)))
     last = len(clip.frames) - 1
     chosen = [min(last, round(t / fps * clip.fps)) for t in range(count)]
     return Clip(clip.frames[chosen], fps, clip.waveform, clip.sample_rate)

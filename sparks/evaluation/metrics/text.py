@@ -14,6 +14,7 @@ from sparks.models.weights import find
 from sparks.search.metrics import Edited, Figure, Measurement, Unavailable
 
 BATCH = 16  # frames at once
+FRAMES = 24  # shown to a held-out critic, at most
 DEFAULT = "openai/clip-vit-base-patch32"
 
 
@@ -84,3 +85,35 @@ def _similarities(folder: Path, frames: Tensor, prompt: str | None) -> Tensor | 
     with torch.no_grad():
         found = [clip_logits(critic.model, critic.pixels(part), texts)[0] for part in parts]
     return (torch.cat(found)[:, 0] / scale).cpu()
+
+
+class HeldOut:
+    """P(yes) of a critic of its own, by default the one that a model brings for judging only."""
+
+    group = "text"
+    figures = {"p_yes_held_out": Figure("P(yes), held-out critic", ".3f", "higher")}
+
+    def measure(self, edited: Edited) -> Measurement:
+        """None for a prompt that is not known."""
+        asked, own = edited.using.get("critic"), edited.model and edited.model / "judge"
+        if asked is None and (own is None or not own.is_dir()):
+            raise Unavailable("no held-out critic; give a folder or hub id: --with critic=FOLDER")
+        folder = own if asked is None else find(asked)
+        if folder is None:
+            raise Unavailable(f"no critic at {asked!r}; give a folder, or fetch the hub id")
+        name = asked or f"the critic in {folder.parent.name}/judge"
+        if not edited.prompt:
+            return Measurement(dict.fromkeys(self.figures), {"critic": name})
+        critic = _held_out(folder, float(edited.edit.fps))
+        count = len(edited.edit.frames)
+        indices = torch.linspace(0, count - 1, min(count, FRAMES)).round().int().tolist()
+        with torch.no_grad():
+            odds = critic.log_odds(edited.edit.frames[None], edited.prompt, indices)
+        return Measurement({"p_yes_held_out": float(odds.sigmoid())}, {"critic": name})
+
+
+@lru_cache(maxsize=1)
+def _held_out(folder: Path, fps: float) -> Any:
+    from sparks.critics.qwen import QwenCritic
+
+    return QwenCritic(str(folder), device=default_device(), fps=fps, num_frames=FRAMES)

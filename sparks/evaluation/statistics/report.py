@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,8 +184,9 @@ def _tested(name: str, methods: Sequence[str], values: Array, reference: str | N
     note = f"{len(values)} scenarios, paired."
     if values.shape[1] >= 3 and len(values) >= 2:
         note = f"Friedman over {len(values)} scenarios: p {_p(friedman(values))}. {note}"
+    title = "which methods differ (Wilcoxon, Holm)"
     return Part(
-        f"{name}: which methods differ (Wilcoxon, Holm)",
+        f"{name}: {title}" if name else title,
         note,
         ["method", "against", "mean difference", "p", "p (Holm)"],
         rows,
@@ -247,6 +248,20 @@ def _overalls(rows: Cells) -> Part:
         for name, again, said, same in paper.overalls(rows)
     ]
     return Part("Overall score", f"{note}.", ["method", "recomputed", "printed", ""], lines)
+
+
+def compared(rows: Sequence[Mapping[str, Any]], column: str) -> Part | None:
+    """Which methods differ in a column; None where there are not two methods of two scenarios."""
+    if not any(row.get(column) is not None for row in rows):
+        return None
+    seen = [row for row in rows if row.get(column) is not None]
+    try:
+        scores = read_scores(seen, column, "the comparison")
+    except SparksError:
+        return None
+    if min(scores.values.shape) < 2:
+        return None
+    return _tested("", scores.methods, scores.values, None)
 
 
 def _of_scores(scores: Scores, rows: Cells, asked: Asked) -> Iterator[Part]:

@@ -40,7 +40,8 @@ def is_scores(rows: Sequence[Mapping[str, Any]]) -> bool:
 def numeric(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Columns of numbers, true and false among them."""
     skipped = {*_SCENARIO, *_METHOD, *_NO_FIGURES}
-    return [name for name in rows[0] if name not in skipped and _numbers(rows, name)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if name not in skipped and _numbers(rows, name)]
 
 
 def read_scores(rows: Sequence[Mapping[str, Any]], column: str, where: str) -> Scores:
@@ -54,7 +55,7 @@ def read_scores(rows: Sequence[Mapping[str, Any]], column: str, where: str) -> S
     scenario, method = str(_key(rows, _SCENARIO)), str(_key(rows, _METHOD))
     cells: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        if (value := as_number(row[column])) is not None:
+        if (value := as_number(row.get(column))) is not None:
             cells.setdefault((str(row[scenario]), str(row[method])), []).append(value)
     methods = tuple(dict.fromkeys(name for _, name in cells))
     every = dict.fromkeys(name for name, _ in cells)
@@ -77,7 +78,7 @@ def as_number(text: Any) -> float | None:
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    filled = [row[name] for row in rows if row[name] not in ("", None)]
+    filled = [row[name] for row in rows if row.get(name) not in ("", None)]
     return bool(filled) and all(as_number(cell) is not None for cell in filled)
 
 

@@ -1,0 +1,1 @@
+"""Edits of several methods side by side: laid out, measured, judged, tested, shown."""

@@ -1,0 +1,160 @@
+"""`sparks compare`: videos laid side by side, measured, judged, tested and shown; restartable.
+
+videos/, comparison.json    what is compared, in one form
+metrics/SCENARIO/METHOD.json
+judge/, judge.csv, judge.json
+cells.csv                   a row for each scenario and method: `sparks stats` takes it
+table.md, index.html        everything, with the videos
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sparks.errors import SparksError
+from sparks.evaluation.comparison.laying import lay, slug
+from sparks.evaluation.comparison.layout import Judge, Layout, read_layout
+from sparks.evaluation.judge.backends import backend
+from sparks.evaluation.judge.judging import Judging, Result, judge
+from sparks.evaluation.judge.request import read_template
+from sparks.evaluation.judge.rubric import Rubric, rubric
+from sparks.evaluation.judge.truth import has_truth, truth
+from sparks.evaluation.metrics.measuring import Choice, Measured, choose, measure
+from sparks.evaluation.metrics.pairs import read_pair
+from sparks.evaluation.scenarios import FILE, Comparison, Scenario
+from sparks.evaluation.statistics.tables import csv_text
+from sparks.files import write_text
+from sparks.locks import LOCKS, locked
+from sparks.runs.watch import read_json
+
+Key = tuple[str, str]  # scenario, method
+
+
+@dataclass
+class Compared:
+    """Everything that is known of a comparison."""
+
+    comparison: Comparison
+    measured: dict[Key, Measured] = field(default_factory=dict)
+    known: dict[Key, dict[str, float]] = field(default_factory=dict)  # the truth, on pocket
+    judged: Result | None = None
+    rubric: Rubric | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each scenario and method: figures, the judge's points, and the truth."""
+        points = {(e.scenario, e.method): e for e in self.judged.judged} if self.judged else {}
+        found = []
+        for scenario in self.comparison.scenarios:
+            for method in scenario.edits:
+                key = scenario.name, method
+                row: dict[str, Any] = {"scenario": scenario.name, "method": method}
+                if key in points:
+                    row |= points[key].row()
+                if method in scenario.p_yes:
+                    row["p_yes"] = scenario.p_yes[method]
+                row |= self.measured.get(key, Measured()).figures
+                row |= {f"true_{name}": value for name, value in self.known.get(key, {}).items()}
+                found.append(row)
+        return found
+
+
+def compare(path: Path, folder: Path) -> str:
+    """Do what the layout at `path` says, into `folder`; the Markdown.
+
+    What an earlier, interrupted call has finished is not done again, unless its videos are others.
+
+    Raises:
+        SparksError: a layout that cannot be, videos or a judge that are not there, or a folder that
+            holds other things.
+    """
+    layout = read_layout(path)
+    how = _how(layout.judge) if layout.judge is not None else None
+    choice = choose(layout.metrics)
+    _check_folder(folder)
+    with locked(folder) as free:
+        if not free:
+            raise SparksError(f"{folder} is in use by another process; wait for it, or stop it")
+        return _compare(path, layout, choice, how, folder)
+
+
+def _compare(path: Path, layout: Layout, choice: Choice, how: Judging | None, folder: Path) -> str:
+    from sparks.evaluation.comparison.page import as_markdown, as_page
+
+    comparison = lay(layout, folder)
+    if not comparison.scenarios:
+        raise SparksError(f"{path}: no scenario has a source; nothing can be compared")
+    comparison.save(folder)
+    found = Compared(comparison)
+    _measure(found, layout, choice, folder)
+    if layout.judge is not None and how is not None:
+        asked = layout.judge
+        who = backend(asked.backend, asked.model, asked.base_url)
+        found.judged, found.rubric = judge(comparison, how, who, folder), how.rubric
+    write_text(folder / "cells.csv", csv_text(found.rows()))
+    text = as_markdown(found)
+    write_text(folder / "table.md", text)
+    write_text(folder / "index.html", as_page(found, folder))
+    return text
+
+
+def _how(asked: Judge) -> Judging:
+    return Judging(
+        rubric(asked.rubric),
+        read_template(asked.instructions),
+        asked.orders,
+        asked.repeats,
+        asked.num_frames,
+        asked.seed,
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = (folder / FILE).exists() or (folder / "videos").is_dir()
+    if not begun and {path.name for path in folder.iterdir()}.difference(LOCKS):
+        raise SparksError(f"output {folder} holds no comparison; choose a new folder")
+
+
+def _measure(found: Compared, layout: Layout, choice: Choice, folder: Path) -> None:
+    scenarios = found.comparison.scenarios
+    todo = [(scenario, method) for scenario in scenarios for method in scenario.edits]
+    for number, (scenario, method) in enumerate(todo, 1):
+        key = scenario.name, method
+        file = folder / "metrics" / slug(scenario.name) / f"{slug(method)}.json"
+        stamp = _stamp(scenario, method, choice, layout)
+        kept = read_json(file)
+        if kept.get("stamp") != stamp:
+            kept = {"stamp": stamp, **_measured(scenario, method, choice, layout)}
+            write_text(file, json.dumps(kept, indent=1) + "\n")
+            print(f"measured {number}/{len(todo)}  {' / '.join(key)}", file=sys.stderr, flush=True)
+        found.measured[key] = Measured(**kept["measured"])
+        if kept["truth"] is not None:
+            found.known[key] = kept["truth"]
+
+
+def _measured(scenario: Scenario, method: str, choice: Choice, layout: Layout) -> dict[str, Any]:
+    pair, _ = read_pair(
+        scenario.edits[method],
+        scenario.source,
+        prompt=scenario.prompt,
+        static_prompt=scenario.static_prompt,
+        kept=scenario.kept,
+        model=layout.model,
+        using=layout.using,
+    )
+    known = truth(scenario, method) if has_truth(scenario) else None
+    return {"measured": measure(pair, choice).as_json(), "truth": known}
+
+
+def _stamp(scenario: Scenario, method: str, choice: Choice, layout: Layout) -> list[Any]:
+    """Whatever decides the figures: videos as they were brought, and what they are measured by."""
+    videos = [scenario.source, scenario.edits[method]]
+    return [
+        *(read_json(video.with_suffix(".json")).get("stamp") for video in videos),
+        *(sorted(choice.metrics), layout.using, layout.model),
+        *(scenario.prompt, scenario.static_prompt, scenario.kept),
+    ]

@@ -161,17 +161,17 @@ def test_the_command_is_killed_and_goes_on(
     command = [sys.executable, "-m", "sparks.cli", "compare", str(laid / "layout.yaml")]
     with subprocess.Popen([*command, "--output", str(out)], stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 240
-        while not (kept := list(out.glob("metrics/*/*.json"))) and time.monotonic() < until:
+        while not (kept := list(out.glob("metrics/*/[!.]*.json"))) and time.monotonic() < until:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
     assert kept
-    times = {path: path.stat().st_mtime_ns for path in [*kept, *out.glob("videos/*/*.mp4")]}
+    times = {path: path.stat().st_mtime_ns for path in [*kept, *out.glob("videos/*/[!.]*.mp4")]}
     assert not (out / "index.html").exists()
 
     code, text, err = sparks("compare", str(laid / "layout.yaml"), "--output", str(out))
     assert code == 0, err
     assert times == {path: path.stat().st_mtime_ns for path in times}
-    assert len(list(out.glob("metrics/*/*.json"))) == 11
+    assert len(list(out.glob("metrics/*/[!.]*.json"))) == 11
     calls = {p: p.stat().st_mtime_ns for p in out.glob("judge/calls/*.json")}
     assert len(calls) == 3 * 2
     assert "| ours | 3 | 100.0 |" in text

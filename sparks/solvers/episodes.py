@@ -83,12 +83,14 @@ class Episodes:
 
         Raises:
             BudgetExhausted: the problem's budget does not allow it; nothing has changed.
-            SparksError: actions of another shape.
+            SparksError: actions of another shape, or with values that are no numbers.
         """
         box = self.action_space
         if np.shape(actions) != self.z.shape:
             shape = list(np.shape(actions))
             raise SparksError(f"actions have shape {shape}, not {list(self.z.shape)}")
+        if not np.isfinite(actions).all():
+            raise SparksError("an action holds values that are no numbers; give finite ones")
         z = self.z + np.clip(actions, box.low, box.high)
         shown = self.render_mode is not None
         scored = self.problem.evaluate(z, gradient=self.gradient, frames=shown)

@@ -28,6 +28,7 @@ from sparks.settings.yaml import parse, read_settings
         ("Null", None),
         ("5e-3", 0.005),
         (".inf", float("inf")),
+        ("-.Inf", -float("inf")),
         ("0b11", "0b11"),
     ],
 )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sparks.errors import SparksError, shorten
+from sparks.models.memory import is_out_of_memory
 from sparks.search.evaluation import Evaluation
 from sparks.search.problem import EditProblem
 from sparks.search.protocols import AskTell
@@ -112,6 +113,8 @@ class Batched(AskTell):
         try:
             yield
         except Exception as error:  # foreign code, which may fail in any way
+            if is_out_of_memory(error):
+                raise
             reason = shorten(" ".join(f"{type(error).__name__}: {error}".split()))
             raise Failed(
                 f"nevergrad's {self.title} fails with {reason}; install what it needs, limit the "

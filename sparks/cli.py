@@ -357,11 +357,11 @@ def plugins(
         from sparks.plugins import as_table
         from sparks.plugins import plugins as installed
 
-        found = installed()
+        installed_plugins = installed()
     if json_:
-        typer.echo(json.dumps([asdict(plugin) for plugin in found]))
+        typer.echo(json.dumps([asdict(plugin) for plugin in installed_plugins]))
     else:
-        Console().print(as_table(found))
+        Console().print(as_table(installed_plugins))
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def printable(text: str) -> str:
         >>> printable("\\x1b[2Jgone")
         '\\\\x1b[2Jgone'
     """
-    plain = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    plain = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
     return plain.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

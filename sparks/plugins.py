@@ -40,13 +40,13 @@ def plugins() -> list[Plugin]:
     ]
 
 
-def as_table(found: Sequence[Plugin]) -> Table:
+def as_table(rows: Sequence[Plugin]) -> Table:
     """A row for each."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("kind", "name", "origin", "version", "problem", box=None, pad_edge=False)
-    for plugin in found:
+    for plugin in rows:
         cells = (plugin.kind, plugin.name, plugin.origin, plugin.version, plugin.problem or "")
         table.add_row(*map(escape, cells))
     return table
@@ -54,9 +54,9 @@ def as_table(found: Sequence[Plugin]) -> Table:
 
 def _plugins_of(table: Registry) -> list[Plugin]:
     broken = table.broken()
-    found = []
+    rows = []
     for name in table.names():
         providers = table.providers(name)
         where, who = (" and ".join(dict.fromkeys(each)) for each in (providers, providers.values()))
-        found.append(Plugin(table.kind.removesuffix("s"), name, where, who, broken.get(name)))
-    return found
+        rows.append(Plugin(table.kind.removesuffix("s"), name, where, who, broken.get(name)))
+    return rows

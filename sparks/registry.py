@@ -121,24 +121,24 @@ class Registry:
         where, _, attribute = spec.rpartition(":")
         try:
             load = _load_file if where.endswith(".py") else importlib.import_module
-            found: Any = load(where)
+            plugin: Any = load(where)
             for part in attribute.split("."):
-                found = getattr(found, part)
+                plugin = getattr(plugin, part)
         except (Exception, SystemExit) as error:  # foreign code may fail in any way, or exit
             raise SparksError(
                 f"cannot import {label} ({self.kind}): {type(error).__name__}: {error}; "
                 "correct it, install what it needs, or choose another"
             ) from error
-        if not callable(found):
-            kind = type(found).__name__
+        if not callable(plugin):
+            kind = type(plugin).__name__
             raise SparksError(f"{label} ({self.kind}) is a {kind}; name a class or a function")
-        return found  # type: ignore[no-any-return]
+        return plugin  # type: ignore[no-any-return]
 
     def _suggest(self, name: str) -> str:
         close = difflib.get_close_matches(name, self.names(), n=1)
         meant = f"did you mean {close[0]!r}? " if close else ""
-        known = ", ".join(self.names()) or "none"
-        return f"{meant}Known: {known}; or give module:Name or path/file.py:Name"
+        names = ", ".join(self.names()) or "none"
+        return f"{meant}Known: {names}; or give module:Name or path/file.py:Name"
 
 
 def declared(plugin: Any, contract: type, name: str) -> Any:

@@ -51,9 +51,9 @@ class Part:
 
     def log_odds(self, frames: Tensor, prompt: str, indices: Sequence[int]) -> Tensor:
         """As of a critic, unweighted: [B] float32."""
-        asked = self.prompt.replace("{prompt}", prompt)
+        question = self.prompt.replace("{prompt}", prompt)
         windows = overlapping(indices, self.any_window)
-        odds = [self.critic.log_odds(frames, asked, window) for window in windows]
+        odds = [self.critic.log_odds(frames, question, window) for window in windows]
         return any_of(torch.stack(odds)) if len(odds) > 1 else odds[0]
 
 
@@ -132,22 +132,22 @@ def _built(
     made: list[tuple[dict[str, Any], Critic]] = []
 
     def critic(settings: dict[str, Any]) -> Critic:
-        for known, one in made:
-            if known == settings:
+        for settings_before, one in made:
+            if settings_before == settings:
                 return one
         if build is None:
             raise SparksError(f"critic part {settings} is no Part; give Part(critic, ...)")
         made.append((settings, build(settings)))
         return made[-1][1]
 
-    found = []
+    shares = []
     for part in parts:
         if isinstance(part, Part):
-            found.append(part)
+            shares.append(part)
         elif isinstance(part, Mapping):
             share = {key: part[key] for key in ("weight", "prompt", "any_window") if key in part}
             rest = {key: value for key, value in part.items() if key not in share}
-            found.append(Part(critic(rest), **share))
+            shares.append(Part(critic(rest), **share))
         else:
             raise SparksError(f"critic part {part!r} is no setting; write e.g. {{name: clip}}")
-    return found
+    return shares

@@ -29,9 +29,11 @@ def load_parts(model: str, kind: str, example: str, **parts: dict[str, Any]) -> 
         raise SparksError(f"no critic model at {shorten(model)!r}; {way_out}")
     label = "critic model"
     with readable(source, label):
-        found = transformers.PretrainedConfig.get_config_dict(source)[0].get("model_type")
-        if found != kind:
-            raise SparksError(f"critic model {model!r} is a {found}, not a {kind}; {way_out}")
+        architecture = transformers.PretrainedConfig.get_config_dict(source)[0].get("model_type")
+        if architecture != kind:
+            raise SparksError(
+                f"critic model {model!r} is a {architecture}, not a {kind}; {way_out}"
+            )
         return [
             _load(getattr(transformers, name), source, label, options)
             for name, options in parts.items()

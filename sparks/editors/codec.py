@@ -88,8 +88,8 @@ class VideoCodec:
                     f"prefix_frames is {prefix_frames}; choose 0 to {num_frames - 1}, "
                     f"the clip has {num_frames} frames"
                 )
-            kept = preserved_latents(prefix_frames, self.temporal_compression)
-            return prefix_mask(latent_frames, kept)
+            latents_kept = preserved_latents(prefix_frames, self.temporal_compression)
+            return prefix_mask(latent_frames, latents_kept)
         if window is None or prefix_frames is not None:
             raise SparksError("give one of prefix_frames and window: the region to regenerate")
         start, end = window

@@ -38,13 +38,13 @@ class Positions:
             return self._known[key]
         model, device = self.transformer, self.transformer.proj_in.weight.device
         video = model.rope.prepare_video_coords(batch, *shape, device, fps=fps)
-        found = {
+        coordinates = {
             "video_coords": video.to(getattr(torch, dtype)),
             "audio_coords": model.audio_rope.prepare_audio_coords(batch, length, device),
         }
         if self.cached:
-            _bounded(self._known)[key] = found
-        return found
+            _bounded(self._known)[key] = coordinates
+        return coordinates
 
 
 class _Remembering:
@@ -62,7 +62,7 @@ class _Remembering:
         return self.known[key][1]
 
 
-def _bounded(known: dict[Any, Any]) -> dict[Any, Any]:
-    while len(known) >= _KEPT:
-        known.pop(next(iter(known)))
-    return known
+def _bounded(remembered: dict[Any, Any]) -> dict[Any, Any]:
+    while len(remembered) >= _KEPT:
+        remembered.pop(next(iter(remembered)))
+    return remembered

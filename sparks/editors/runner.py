@@ -63,8 +63,8 @@ class Runner:
         if not wanted or self.levers.activation_budget is not None:
             self.transformer.disable_gradient_checkpointing()
             return
-        kept = self._kept_blocks(grad_steps, tokens) if keep else 0
-        free = {id(block) for block in list(self.transformer.transformer_blocks)[:kept]}
+        blocks_kept = self._kept_blocks(grad_steps, tokens) if keep else 0
+        free = {id(block) for block in list(self.transformer.transformer_blocks)[:blocks_kept]}
 
         def run(block: Any, *arguments: Any) -> Any:
             if id(block) in free:

@@ -176,15 +176,17 @@ class VideoEditor(ABC):
         latent = self.codec.encode(clip.frames)
         _, _, frames, height, width = latent.shape
         region = self.codec.region(clip, frames, prefix_frames, window)
-        kept = int((region.cumsum(0) == 0).sum())
+        latents_kept = int((region.cumsum(0) == 0).sum())
         return {
             "video_latent": pack_video(latent),
             "video_mask": region.repeat_interleave(height * width)[None, :, None].to(self.device),
             "latent_shape": (frames, height, width),
             "fps": float(clip.fps),
             "num_frames": len(clip.frames),
-            "prefix_latents": kept,
-            "prefix_frames_kept": self.temporal_compression * (kept - 1) + 1 if kept else 0,
+            "prefix_latents": latents_kept,
+            "prefix_frames_kept": self.temporal_compression * (latents_kept - 1) + 1
+            if latents_kept
+            else 0,
         }
 
     def _set_checkpointing(

@@ -37,15 +37,17 @@ def settings_of(
     """
     if axis == "solvers":
         return {name: _solver(name) for name in only or ("adam", "ppo", "cma", "random")}
-    known = read_settings(_AXES)
+    axes_by_name = read_settings(_AXES)
     if Path(axis).is_file():
-        known = {axis: _axis(without_code(read_settings(axis), axis, base or {}), axis)}
-    if axis not in known:
+        axes_by_name = {axis: _axis(without_code(read_settings(axis), axis, base or {}), axis)}
+    if axis not in axes_by_name:
         raise SparksError(f"no axis {axis!r}; choose {', '.join(axes())}, or give a YAML file")
-    unknown = [name for name in only if name not in known[axis]]
+    unknown = [name for name in only if name not in axes_by_name[axis]]
     if unknown:
-        raise SparksError(f"{axis} has no {unknown[0]!r}; choose from {', '.join(known[axis])}")
-    return {name: known[axis][name] for name in only or known[axis]}
+        raise SparksError(
+            f"{axis} has no {unknown[0]!r}; choose from {', '.join(axes_by_name[axis])}"
+        )
+    return {name: axes_by_name[axis][name] for name in only or axes_by_name[axis]}
 
 
 def _axis(read: Settings, axis: str) -> dict[str, Settings]:
@@ -125,7 +127,7 @@ def parse_match(text: str | None, seeds: int) -> dict[Counter, int]:
     Raises:
         SparksError: a counter that no budget has, or a number of seeds that there are not.
     """
-    found: dict[Counter, int] = {}
+    seeds_by_counter: dict[Counter, int] = {}
     for part in text.split(",") if text else ():
         counter, _, count = part.partition(":")
         if counter not in COUNTERS or count not in ("", *map(str, range(1, seeds + 1))):
@@ -133,8 +135,8 @@ def parse_match(text: str | None, seeds: int) -> dict[Counter, int]:
                 f"cannot match {part!r}; write COUNTER or COUNTER:SEEDS with at most {seeds} seeds "
                 f"and any of {', '.join(COUNTERS)}"
             )
-        found[cast("Counter", counter)] = int(count or seeds)
-    return found
+        seeds_by_counter[cast("Counter", counter)] = int(count or seeds)
+    return seeds_by_counter
 
 
 def _laid(base: Settings, overlay: Settings) -> Settings:

@@ -129,15 +129,15 @@ class Plan:
         """
         if (folder / "plan.json").is_file():
             earlier = load_plan(folder)
-            known = {cell.name: cell for cell in earlier.cells}
+            planned = {cell.name: cell for cell in earlier.cells}
             for cell in self.cells:
-                if known.setdefault(cell.name, cell) != cell:
+                if planned.setdefault(cell.name, cell) != cell:
                     raise SparksError(
                         f"{folder} holds {cell.name} with other settings; give another --output"
                     )
             names = {task.name for task in self.tasks}
             self.tasks += [task for task in earlier.tasks if task.name not in names]
-            self.cells = list(known.values())
+            self.cells = list(planned.values())
         content = TypeAdapter(Plan).dump_python(self, mode="json", exclude_defaults=True)
         write_text(folder / "plan.json", json.dumps(content, indent=1) + "\n")
 

@@ -68,18 +68,18 @@ def _thinned(values: list[float]) -> np.ndarray:
     return distinct[np.linspace(0, len(distinct) - 1, count).round().astype(int)]
 
 
-def _at(grid: np.ndarray, spent: Sequence[float], found: Sequence[float]) -> np.ndarray:
+def _at(grid: np.ndarray, spent: Sequence[float], values: Sequence[float]) -> np.ndarray:
     """`found` as it stood when `grid` was spent; NaN before anything was."""
     last = np.searchsorted(spent, grid, side="right") - 1
-    return np.where(last >= 0, np.asarray(found)[last], np.nan)
+    return np.where(last >= 0, np.asarray(values)[last], np.nan)
 
 
 def _draw(axis: Any, label: str, grid: np.ndarray, lines: list[tuple[str, np.ndarray]]) -> None:
     begun = ~np.isnan([line for _, line in lines]).any(0)
     points = []
     for index in np.flatnonzero(begun):
-        found = estimate([{"task": task, "value": line[index]} for task, line in lines], "value")
-        points.append((found.low, found.mean, found.high) if found else (np.nan,) * 3)
+        interval = estimate([{"task": task, "value": line[index]} for task, line in lines], "value")
+        points.append((interval.low, interval.mean, interval.high) if interval else (np.nan,) * 3)
     low, mean, high = np.array(points).T
     (drawn,) = axis.plot(grid[begun], mean, label=label, drawstyle="steps-post")
     axis.fill_between(

@@ -28,7 +28,7 @@ Column = tuple[str, str]  # what it is called in tables, and how a value is writ
 def measure_cells(
     folder: Path,
     plan: Plan,
-    asked: str | None,
+    group: str | None,
     spread: Spread = map,
 ) -> None:
     """Measure what is finished and has not been measured by all of the metrics `asked` for.
@@ -36,30 +36,32 @@ def measure_cells(
     Args:
         folder: of the experiment.
         plan: its plan.
-        asked: groups or names of metrics, separated by commas; None for none.
+        group: groups or names of metrics, separated by commas; None for none.
         spread: an executor.
 
     Raises:
         SparksError: no such metric, or one that was named cannot be had.
     """
-    if asked is None:
+    if group is None:
         return
     cells = [cell for cell in plan.cells if cell.row(folder).is_file()]
-    work = functools.partial(_measure_cell, folder, plan.tasks, asked)
+    work = functools.partial(_measure_cell, folder, plan.tasks, group)
     for number, cell in enumerate(spread(work, cells), 1):
         print(f"measured {number}/{len(cells)}  {cell.name}", file=sys.stderr, flush=True)
 
 
-def _measure_cell(folder: Path, tasks: Sequence[Task], asked: str, cell: Cell) -> Cell:
+def _measure_cell(folder: Path, tasks: Sequence[Task], group: str, cell: Cell) -> Cell:
     home = folder / cell.name
     before = _read(home)
-    choice = _left(choose(asked), before.get("edited", Measured()))
+    choice = _left(choose(group), before.get("edited", Measured()))
     if not choice.metrics:
         return cell
     task = next(task for task in tasks if task.name == cell.task)
     pairs = read_run(home, source(folder, task))
-    found = {name: _both(before.get(name), measure(pair, choice)) for name, pair in pairs.items()}
-    content = {name: one.as_json() for name, one in found.items()}
+    figures_now = {
+        name: _both(before.get(name), measure(pair, choice)) for name, pair in pairs.items()
+    }
+    content = {name: one.as_json() for name, one in figures_now.items()}
     write_text(home / WRITTEN, json.dumps(content, indent=1) + "\n")
     return cell
 
@@ -83,17 +85,17 @@ def _both(before: Measured | None, now: Measured) -> Measured:
 
 
 def _read(home: Path) -> dict[str, Measured]:
-    found = read_json(home / WRITTEN)
-    return {name: Measured(**found[name]) for name in ("baseline", "edited") if name in found}
+    written = read_json(home / WRITTEN)
+    return {name: Measured(**written[name]) for name in ("baseline", "edited") if name in written}
 
 
 def with_figures(folder: Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows with the figures of their edits, where those have been measured."""
-    found = []
+    extended = []
     for row in rows:
         measured = _read(folder / row["folder"]).get("edited", Measured())
-        found.append({**row, **measured.figures})
-    return found
+        extended.append({**row, **measured.figures})
+    return extended
 
 
 def missing(folder: Path, rows: Sequence[Row]) -> list[str]:
@@ -107,5 +109,5 @@ def missing(folder: Path, rows: Sequence[Row]) -> list[str]:
 def figure_columns(rows: Sequence[Row]) -> dict[str, Column]:
     """The columns that metrics fill, in the order of the metrics' names."""
     filled = {name for row in rows for name in row}
-    known = figures()
-    return {n: (figure.title, figure.form) for n, figure in known.items() if n in filled}
+    figures_by_name = figures()
+    return {n: (figure.title, figure.form) for n, figure in figures_by_name.items() if n in filled}

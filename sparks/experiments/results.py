@@ -79,8 +79,8 @@ def _groups(plan: Plan, rows: Sequence[Row], match: str | None) -> Groups:
 def _estimates(match: str | None, groups: Groups, columns: Columns) -> Iterator[dict[str, Any]]:
     for setting, rows in groups.items():
         for name in columns:
-            if (found := estimate(rows, name)) is not None:
-                yield {"match": match, "setting": setting, "metric": name, **asdict(found)}
+            if (interval := estimate(rows, name)) is not None:
+                yield {"match": match, "setting": setting, "metric": name, **asdict(interval)}
 
 
 def _heading(match: str | None) -> str:
@@ -103,9 +103,9 @@ def _means(groups: Groups, columns: Columns) -> tuple[list[str], list[list[str]]
         ["edits", *(str(len(rows)) for rows in groups.values())],
     ]
     for name, (title, form) in columns.items():
-        found = [estimate(rows, name) for rows in groups.values()]
-        if any(found):
-            lines.append([title, *(_interval(each, form) for each in found)])
+        intervals = [estimate(rows, name) for rows in groups.values()]
+        if any(intervals):
+            lines.append([title, *(_interval(each, form) for each in intervals)])
     return ["mean [95 % interval]", *groups], lines
 
 
@@ -133,15 +133,15 @@ def _distinct(rows: Sequence[Row], text: Any) -> str:
     return ", ".join(dict.fromkeys(text(row) for row in rows))
 
 
-def _interval(found: Estimate | None, form: str) -> str:
-    if found is None:
+def _interval(interval: Estimate | None, form: str) -> str:
+    if interval is None:
         return ""
-    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
+    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
 def _mean(rows: Sequence[Row], name: str, form: str) -> str:
-    found = estimate(rows, name)
-    return "" if found is None else f"{found.mean:{form}}"
+    interval = estimate(rows, name)
+    return "" if interval is None else f"{interval.mean:{form}}"
 
 
 def _outcome(rows: Sequence[Row]) -> str:

@@ -65,13 +65,13 @@ def score(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
     judged = result["p_yes_judge_edited"]
     agrees = None if judged is None else judged > 0.5
     truth = _truth(run, task, prepared) if _has_truth(task) else {}
-    known = agrees is not None and bool(truth)
+    judgeable = agrees is not None and bool(truth)
     return {
         **{name: result[name] for name in _ANSWERS},
         "dim": prepared.problem.dim,
         "judge_agrees": agrees,
-        "judge_right": agrees == truth["happened_edited"] if known else None,
-        "judge_right_true": agrees == truth["true_edited"] if known else None,
+        "judge_right": agrees == truth["happened_edited"] if judgeable else None,
+        "judge_right_true": agrees == truth["true_edited"] if judgeable else None,
         "total": sum(result["losses"].values()),
         **result["spent"],
         **truth,
@@ -115,10 +115,12 @@ def _truth(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
 def _reconstruction(prepared: Prepared) -> Tensor:
     """The source after the editor's codec and a video file: all that an edit goes through."""
     problem = prepared.problem
-    kept = problem.conditioning.with_all_kept()
+    all_kept = problem.conditioning.with_all_kept()
     sampling = replace(problem.sampling, num_inference_steps=1)
     with torch.no_grad():
-        frames = problem.editor.render(kept, problem.editor.start(kept), sampling=sampling)[0]
+        frames = problem.editor.render(all_kept, problem.editor.start(all_kept), sampling=sampling)[
+            0
+        ]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "codec.mp4"
         write_clip(path, replace(prepared.source, frames=frames.cpu(), waveform=None))

@@ -70,12 +70,12 @@ class Task:
 
     def settings(self, video: Path) -> dict[str, Any]:
         """The settings of `sparks.settings.schema.Config` that belong to the task."""
-        known = {
+        given = {
             "prompt": self.prompt,
             "static_prompt": self.static_prompt,
             "prefix_frames": self.prefix_frames,
         }
-        return {"video": str(video)} | {k: v for k, v in known.items() if v is not None}
+        return {"video": str(video)} | {k: v for k, v in given.items() if v is not None}
 
 
 def task_list(which: str) -> list[Task]:
@@ -153,22 +153,22 @@ def read_scenarios(folder: Path) -> list[Task]:
     Raises:
         SparksError: there is none, or a file lacks a prompt or its source.
     """
-    found = []
+    tasks = []
     for path in sorted(folder.glob("*.yaml")):
         theirs = read_raw(path)
         if isinstance(theirs, dict) and MARK in theirs:
             ours = translate(theirs)
             source = _scenario_source(path, str(theirs.get("src_video", "")))
             prefix = ours.get("prefix_frames")
-            found.append(Task(path.stem, source, ours["prompt"], ours.get("static_prompt"), prefix))
-    if not found:
+            tasks.append(Task(path.stem, source, ours["prompt"], ours.get("static_prompt"), prefix))
+    if not tasks:
         raise SparksError(f"no experiments in {folder}: no YAML file there has {MARK!r}")
     log.warning(
         "%s: source, prompts and retake_start_frames of %d experiments are taken, all else is as "
         "--config and --set say",
-        *(folder, len(found)),
+        *(folder, len(tasks)),
     )
-    return found
+    return tasks
 
 
 def _scenario_source(path: Path, video: str) -> Path:

@@ -90,14 +90,14 @@ def read_frames(
             raise SparksError(f"{path} holds no decodable frame; re-encode it, e.g. to mp4")
         size = _square_size(first[1], _fraction(stream.sample_aspect_ratio))
         count = max_frames or _promised(container, stream, fps)
-        kept: list[Tensor] = []
+        pictures: list[Tensor] = []
         last: Any = None
         for image in islice(_on_grid(first, timed, fps), max_frames):
             if image is not last:
                 last, picture = image, shape(_upright(image, size))
-            kept.append(picture[0])
-            _check_memory(max(count, len(kept)), kept[0], path)
-        return _stack(kept), fps, first[0]
+            pictures.append(picture[0])
+            _check_memory(max(count, len(pictures)), pictures[0], path)
+        return _stack(pictures), fps, first[0]
 
 
 def read_sound(

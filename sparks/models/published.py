@@ -38,10 +38,10 @@ class Component:
         import torch
 
         with _default_dtype(dtype), torch.device(device):
-            return construct(self.module, self.name, self.config)
+            return random_network(self.module, self.name, self.config)
 
 
-def construct(module: str, name: str, config: Mapping[str, Any]) -> Any:
+def random_network(module: str, name: str, config: Mapping[str, Any]) -> Any:
     """A random network: transformers wants a configuration object, diffusers keywords."""
     library = import_module(module)
     kind = getattr(library, name)

@@ -100,8 +100,8 @@ def parameters(model: str | Path) -> dict[str, int]:
     Empty where the model is neither here nor a published one.
     """
     folder = find(model)
-    if folder is not None and (found := counted(folder)):
-        return found
+    if folder is not None and (counts := counted(folder)):
+        return counts
     if str(model) in _QWEN:
         return {"": _QWEN[str(model)]}
     if str(model) in _EDITORS:

@@ -101,9 +101,9 @@ def check_networks(folder: Path) -> None:
 def class_named(name: str) -> Any:
     """The class of that name in one of the libraries, None if there is none."""
     for module in ("diffusers", "diffusers.pipelines.ltx2", "transformers"):
-        found = getattr(import_module(module), name, None)
-        if found is not None:
-            return found
+        named = getattr(import_module(module), name, None)
+        if named is not None:
+            return named
     return None
 
 

@@ -96,7 +96,7 @@ def _state(model: str, parts: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _fits(editors: list[str], critic: str, device: Any, free: int) -> list[dict[str, Any]]:
-    found = []
+    verdicts = []
     for editor in editors:
         own = "critic" in (counts := parameters(editor))
         judging = counts["critic"] if own else sum(parameters(critic).values())
@@ -110,7 +110,7 @@ def _fits(editors: list[str], critic: str, device: Any, free: int) -> list[dict[
             itemsize=2 if cuda else 4,
             storage=None if cuda else "resident",
         )
-        found.append(
+        verdicts.append(
             {
                 "model": editor,
                 "critic": "its own" if own else critic,
@@ -119,7 +119,7 @@ def _fits(editors: list[str], critic: str, device: Any, free: int) -> list[dict[
                 "needs": max(map(plan.peak, plan.phases)),
             }
         )
-    return found
+    return verdicts
 
 
 def describe(findings: dict[str, Any]) -> str:

@@ -133,20 +133,20 @@ class Run:
         Raises:
             SparksError: source, prompt, seeds or weights are others.
         """
-        known = self._read_json("run.json")
-        for key in known.keys() & ORIGIN:
-            if (now := json.loads(json.dumps(facts.get(key)))) != known[key]:
+        recorded = self._read_json("run.json")
+        for key in recorded.keys() & ORIGIN:
+            if (now := json.loads(json.dumps(facts.get(key)))) != recorded[key]:
                 raise SparksError(
-                    f"{key} of run {self.folder} was {known[key]}, now it is {now}; "
+                    f"{key} of run {self.folder} was {recorded[key]}, now it is {now}; "
                     "bring it back, or start a new run"
                 )
-        before, now = known.get("settings", {}), facts["settings"]
+        before, now = recorded.get("settings", {}), facts["settings"]
         if changed := [name for name in before if name in now and before[name] != now[name]]:
             raise SparksError(
                 f"{', '.join(changed)} in {self.folder / 'config.yaml'} changed since the run "
                 "began; bring it back, or start a new run"
             )
-        now, before = _machine(device), known.get("cost", {})
+        now, before = _machine(device), recorded.get("cost", {})
         for key in before.keys() & {"device", "versions"}:
             if before[key] != now[key]:
                 log.warning(

@@ -193,7 +193,7 @@ def plan_edit(config: Config, device: torch.device) -> Plan | None:
     editor = parameters(config.model)
     if "transformer" not in editor:
         return None
-    asked = config.editor.options.get("storage")
+    storage = config.editor.options.get("storage")
     cuda = device.type == "cuda"
     plan = make_plan(
         editor,
@@ -202,9 +202,9 @@ def plan_edit(config: Config, device: torch.device) -> Plan | None:
         device=device_name(device),
         free=free_memory(device),
         itemsize=getattr(torch, config.dtype or ("bfloat16" if cuda else "float32")).itemsize,
-        storage=asked if cuda or asked else "resident",
+        storage=storage if cuda or storage else "resident",
     )
-    if not plan.fits and not asked:
+    if not plan.fits and not storage:
         raise SparksError(
             f"{config.model} needs {max(map(plan.peak, plan.phases)) / GIB:.1f} GiB and "
             f"{plan.free / GIB:.1f} GiB of {plan.device} are free; lower clip.num_frames or "
@@ -214,10 +214,10 @@ def plan_edit(config: Config, device: torch.device) -> Plan | None:
 
 
 def _critics(config: Config, editor: Mapping[str, int]) -> int:
-    asked = {"critic": config.critic.model, "judge": config.judge and config.judge.model}
+    models = {"critic": config.critic.model, "judge": config.judge and config.judge.model}
     return sum(
         sum(parameters(model).values()) if model else editor.get(part, 0)
-        for part, model in asked.items()
+        for part, model in models.items()
     )
 
 

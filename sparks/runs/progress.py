@@ -169,10 +169,11 @@ def table(start: Evaluation | None, now: Evaluation, best: Evaluation) -> Any:
 
 
 def _plan(problem: EditProblem) -> str:
-    kept = problem.conditioning
+    of = problem.conditioning
+    frames, latents = of.prefix_frames_kept, of.prefix_latents
     return (
         f"{problem.dim} numbers within {problem.meter.budget}; "
-        f"the first {kept.prefix_frames_kept} frames ({kept.prefix_latents} latent) are kept"
+        f"the first {frames} frames ({latents} latent) are kept"
     )
 
 

@@ -47,14 +47,14 @@ def read_recipe(path: Path | str) -> Settings:
     """
     if Path(path).suffix == ".safetensors":
         texts = controls_metadata(path)
-        found = {name: _parsed(text) for name, text in texts.items()}
+        content = {name: _parsed(text) for name, text in texts.items()}
     else:
         with opened(path) as container:
             tags = {name.lower(): text for name, text in container.metadata.items()}
-        found = _parsed(tags.get("comment", ""))
-    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+        content = _parsed(tags.get("comment", ""))
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise SparksError(f"{path} carries no recipe; give an mp4 or safetensors of a run")
-    return found
+    return content
 
 
 def _parsed(text: str) -> Any:
@@ -74,8 +74,8 @@ def repeat(path: Path | str, video: str | None) -> Settings:
     Raises:
         SparksError: there is no recipe, or the source is gone or another.
     """
-    found = read_recipe(path)
-    settings: Settings = found["config"]
+    made = read_recipe(path)
+    settings: Settings = made["config"]
     source = video or settings.get("video")
     if source is None:  # the bundled task
         return settings
@@ -87,8 +87,8 @@ def repeat(path: Path | str, video: str | None) -> Settings:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (SparksError, OSError, TypeError) as error:
         raise SparksError(f"{path} was made from {source}, which is not there; name it") from error
-    known = found.get("source")
-    if not isinstance(known, dict) or known.get("sha256") != digest:
+    source_then = made.get("source")
+    if not isinstance(source_then, dict) or source_then.get("sha256") != digest:
         if video is None:
             raise SparksError(f"{source} is not what {path} was made from; name the source")
         log.warning("%s is not what %s was made from; the edit will differ", source, path)

@@ -76,13 +76,13 @@ def _state(rows: list[Row], result: Mapping[str, Any]) -> str:
 
 
 def _videos(run: Path) -> str:
-    found = {
+    videos = {
         text: f"{name}.mp4" for name, text in _VIDEOS.items() if (run / f"{name}.mp4").exists()
     }
-    if "edited" not in found:
+    if "edited" not in videos:
         for preview in sorted((run / "previews").glob("*.mp4"))[-1:]:
-            found[f"best so far, evaluation {int(preview.stem)}"] = f"previews/{preview.name}"
-    return page.section("Videos", page.video_row("", found)) if found else ""
+            videos[f"best so far, evaluation {int(preview.stem)}"] = f"previews/{preview.name}"
+    return page.section("Videos", page.video_row("", videos)) if videos else ""
 
 
 def _evaluations(rows: list[Row]) -> str:

@@ -62,11 +62,11 @@ def transfer(
     """
     path = run / "best.safetensors" if run.is_dir() else run
     made, controls = read_recipe(path), load_controls(path)
-    asked = merge(without_code(_inherited(made), path, settings), _UNSEARCHED, settings)
+    wanted = merge(without_code(_inherited(made), path, settings), _UNSEARCHED, settings)
     reporter = reporter or Silent()
-    place = Run(output, f"transfer {asked.get('prompt') or ''}")
+    place = Run(output, f"transfer {wanted.get('prompt') or ''}")
     with reporter:
-        prepared = prepare(asked, reporter, cache)
+        prepared = prepare(wanted, reporter, cache)
         _check_same(made, prepared, path)
         problem, config = prepared.problem, prepared.config
         fitted = fit_controls(controls, problem.editor.start(problem.conditioning))
@@ -131,14 +131,14 @@ def _refuse(name: str, given: Tensor, like: Tensor) -> None:
 
 def _check_same(made: Settings, prepared: Prepared, path: Path) -> None:
     """Latents of one model, or text of one encoder, mean nothing to another."""
-    known, now = made.get("fingerprint"), prepared.facts.get("fingerprint")
-    if not isinstance(known, dict) or now is None:  # an editor that loads no model folder
-        known, now = {"model": made.get("model")}, {"model": prepared.config.model}
+    then, now = made.get("fingerprint"), prepared.facts.get("fingerprint")
+    if not isinstance(then, dict) or now is None:  # an editor that loads no model folder
+        then, now = {"model": made.get("model")}, {"model": prepared.config.model}
     for part, print_ in now.items():
-        if known.get(part) != print_:
+        if then.get(part) != print_:
             raise SparksError(
                 f"{path} was made with another {part.replace('_', ' ')} ({made.get('model')}: "
-                f"{known.get(part)}) than {prepared.config.model}: {print_}; give the same --model"
+                f"{then.get(part)}) than {prepared.config.model}: {print_}; give the same --model"
             )
 
 

@@ -101,10 +101,10 @@ def history(run: Path) -> list[Row]:
 def read_json(path: Path) -> dict[str, Any]:
     """What a file of a run holds, nothing if it is not there (yet)."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def chart(values: Sequence[float], width: int, height: int) -> str:

@@ -164,8 +164,8 @@ class _Keeper:
 
     def __call__(self, evaluations: list[Evaluation]) -> None:
         skipped = (self.skipped, self.in_a_row)
-        kept = [self._keep(evaluation) for evaluation in evaluations]
-        fresh = [pair for pair in kept if pair[0].index >= len(self.rows)]
+        pairs = [self._keep(evaluation) for evaluation in evaluations]
+        fresh = [pair for pair in pairs if pair[0].index >= len(self.rows)]
         if fresh and self.journal is not None:
             rows = [to_row(evaluation, evaluation is best) for evaluation, best in fresh]
             self.journal.record(rows, self._checkpoint(evaluations, skipped))

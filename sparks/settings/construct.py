@@ -22,11 +22,11 @@ def construct(kind: str, factory: Callable[..., Any], options: Settings, **given
         SparksError: naming the option and the known ones, or the value that was refused.
     """
     parameters = inspect.signature(factory).parameters
-    known = [name for name in parameters if name not in given]
+    options_known = [name for name in parameters if name not in given]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in options:
-        if name not in known and not open_ended:
-            raise SparksError(unknown(f"{kind}.{name}", name, known))
+        if name not in options_known and not open_ended:
+            raise SparksError(unknown(f"{kind}.{name}", name, options_known))
     accepted = {k: v for k, v in given.items() if k in parameters or open_ended}
     checked = {name: _typed(kind, factory, name, value) for name, value in options.items()}
     try:
@@ -54,9 +54,9 @@ def _typed(kind: str, factory: Callable[..., Any], name: str, value: Any) -> Any
         raise SparksError(f"{path}={text} is not usable: {first['msg']}") from None
 
 
-def unknown(key: str, last: str, known: Iterable[str]) -> str:
+def unknown(key: str, last: str, names: Iterable[str]) -> str:
     """What to say of a setting `key` that ends in `last`, where others are known."""
-    known = list(known)
-    close = difflib.get_close_matches(last, known, n=1)
+    names = list(names)
+    close = difflib.get_close_matches(last, names, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown setting {shorten(key)!r}{meant} (known here: {', '.join(known)})"
+    return f"unknown setting {shorten(key)!r}{meant} (known here: {', '.join(names)})"

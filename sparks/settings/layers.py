@@ -168,8 +168,8 @@ def _code(value: Any) -> set[str]:
 
 
 def _critic(choice: str) -> Settings:
-    known = choice in registry.critics.names() or ":" in choice
-    return {"name": choice} if known else {"model": choice}
+    is_plugin = choice in registry.critics.names() or ":" in choice
+    return {"name": choice} if is_plugin else {"model": choice}
 
 
 def _window(text: str) -> tuple[float, float]:

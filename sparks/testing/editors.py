@@ -130,8 +130,8 @@ def _check_conditioning(
     both = editor.render(given.with_noises([0, 1]), twice, sampling=sampling)
     apart = max(_apart(both[0], alone), _apart(both[1], other))
     assert apart <= atol, f"a noise for each candidate and the same alone differ by {apart:g}"
-    kept = editor.render(given.with_all_kept(), _moved(start), sampling=sampling)
-    apart = _apart(kept[0], kept[1])
+    all_kept = editor.render(given.with_all_kept(), _moved(start), sampling=sampling)
+    apart = _apart(all_kept[0], all_kept[1])
     assert apart <= atol, f"with everything kept, controls change frames by {apart:g}"
 
 

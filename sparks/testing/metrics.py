@@ -28,21 +28,21 @@ def check_metric(metric: Metric, edited: Edited) -> None:
         assert figure.better in ("lower", "higher", None), f"{name} is better {figure.better!r}"
         f"{0.0:{figure.form}}"  # raises ValueError for a form that is none
     before = (edited.source.frames.clone(), edited.edit.frames.clone())
-    found = _measured(metric, edited)
+    figures = _measured(metric, edited)
     for was, clip in zip(before, (edited.source, edited.edit), strict=True):
         assert was.equal(clip.frames), "measure changed the frames it was given"
     again = _measured(metric, replace(edited, shared={}))
-    assert found.figures == again.figures, (
-        f"the same pair gave {dict(found.figures)}, then {dict(again.figures)}"
+    assert figures.figures == again.figures, (
+        f"the same pair gave {dict(figures.figures)}, then {dict(again.figures)}"
     )
     _measured(metric, replace(edited, edit=edited.source, shared={}))
 
 
 def _measured(metric: Metric, edited: Edited) -> Measurement:
-    found = metric.measure(edited)
-    assert set(found.figures) == set(metric.figures), (
-        f"measure gives {sorted(found.figures)}, figures announces {sorted(metric.figures)}"
+    figures = metric.measure(edited)
+    assert set(figures.figures) == set(metric.figures), (
+        f"measure gives {sorted(figures.figures)}, figures announces {sorted(metric.figures)}"
     )
-    for name, value in found.figures.items():
+    for name, value in figures.figures.items():
         assert value is None or math.isfinite(value), f"{name} is {value}; give None instead"
-    return found
+    return figures

@@ -44,6 +44,8 @@ class Size:
 class RandomModel:
     """Stands where a model folder stands; the same component is the same every time it is made."""
 
+    path = None
+
     def __init__(self, size: Size) -> None:
         self.size = size
 

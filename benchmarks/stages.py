@@ -12,7 +12,7 @@ from flops import synchronise
 
 import sparks.search.scoring
 from sparks.critics.qwen import QwenCritic
-from sparks.editors.ltx2 import LTX2Editor
+from sparks.editors.codec import VideoCodec
 from sparks.editors.ltx2_runner import LTX2Runner
 from sparks.search.objective import Objective
 from sparks.solvers.adam import Adam
@@ -58,7 +58,7 @@ class Stopwatch:
         """Time every stage of the iterations inside the block."""
         places: list[tuple[Any, str, Callable[[], str]]] = [
             (LTX2Runner, "__call__", lambda: STAGES[torch.is_grad_enabled()]),
-            (LTX2Editor, "decode_video", lambda: "decode"),
+            (VideoCodec, "decode", lambda: "decode"),
             (QwenCritic, "log_odds", lambda: "critic"),
             (Objective, "_lpips", lambda: "LPIPS"),
             (sparks.search.scoring, "_pile_up", lambda: "critic and LPIPS backward"),

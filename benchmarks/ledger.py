@@ -57,9 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--commit", help="of the code and weights; that of HEAD by default")
     parser.add_argument("--note", default="")
     options = parser.parse_args(arguments)
-    commit = options.commit or subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    commit = (
+        options.commit
+        or subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
     line = json.dumps(entry(options.run, commit, options.note))
     with options.ledger.open("a", encoding="utf-8") as file:
         file.write(line + "\n")

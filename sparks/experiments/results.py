@@ -18,7 +18,14 @@ from typing import Any
 import yaml
 
 from sparks import page
-from sparks.evaluation.statistics.tables import Estimate, Row, csv_text, estimate, markdown
+from sparks.evaluation.statistics.tables import (
+    Estimate,
+    Row,
+    csv_text,
+    difference,
+    estimate,
+    markdown,
+)
 from sparks.experiments.cells import Plan, finished, load_plan, source
 from sparks.experiments.curves import draw_curves
 from sparks.experiments.measured import Column, figure_columns, missing, with_figures
@@ -92,7 +99,8 @@ def _suffix(match: str | None) -> str:
 
 
 def _markdown(plan: Plan, match: str | None, groups: Groups, columns: Columns) -> str:
-    parts = (_means(groups, columns), _by_task(plan, groups, columns))
+    parts = [_means(groups, columns), _by_task(plan, groups, columns)]
+    parts[1:1] = [_differences(groups)] if len(groups) > 1 else []
     return f"## {_heading(match)}\n\n" + "\n".join(markdown(*part) for part in parts)
 
 
@@ -107,6 +115,27 @@ def _means(groups: Groups, columns: Columns) -> tuple[list[str], list[list[str]]
         if any(intervals):
             lines.append([title, *(_interval(each, form) for each in intervals)])
     return ["mean [95 % interval]", *groups], lines
+
+
+COMPARED = ("happened_edited", "true_edited", "judge_agrees", "p_yes_edited")
+
+
+def _differences(groups: Groups) -> tuple[list[str], list[list[str]]]:
+    """What each setting has more than the first, in pairs of the same task and seed."""
+    (first, reference), *others = groups.items()
+    lines = []
+    for name in COMPARED:
+        found = [difference(rows, reference, name) for _, rows in others]
+        if any(found):
+            lines.append([METRICS[name][0], *(_more(each) for each in found)])
+    return [f"paired difference to {first}", *(name for name, _ in others)], lines
+
+
+def _more(interval: Estimate | None) -> str:
+    if interval is None:
+        return ""
+    text = f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+    return text + (" none" if interval.low <= 0 <= interval.high else "")
 
 
 def _by_task(plan: Plan, groups: Groups, columns: Columns) -> tuple[list[str], list[list[str]]]:

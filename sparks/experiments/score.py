@@ -30,6 +30,9 @@ METRICS = {
     "p_yes_edited": ("P(yes), final", ".3f"),
     "p_yes_judge_baseline": ("judge's P(yes), prompt only", ".3f"),
     "p_yes_judge_edited": ("judge's P(yes), final", ".3f"),
+    "accepted": ("guide accepts, final", ".2f"),
+    "accepted_happened": ("of those it accepts, happened", ".2f"),
+    "accepted_true": ("of those, happened and shape kept", ".2f"),
     "judge_agrees": ("judge says yes", ".2f"),
     "judge_right": ("judge is right", ".2f"),
     "happened_baseline": ("happened, prompt only", ".2f"),
@@ -65,10 +68,14 @@ def score(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
     judged = result["p_yes_judge_edited"]
     agrees = None if judged is None else judged > 0.5
     truth = _truth(run, task, prepared) if _has_truth(task) else {}
+    accepted = result["p_yes_edited"] > 0.5
     judgeable = agrees is not None and bool(truth)
     return {
         **{name: result[name] for name in _ANSWERS},
         "dim": prepared.problem.dim,
+        "accepted": accepted,
+        "accepted_happened": truth.get("happened_edited") if accepted else None,
+        "accepted_true": truth.get("true_edited") if accepted else None,
         "judge_agrees": agrees,
         "judge_right": agrees == truth["happened_edited"] if judgeable else None,
         "judge_right_true": agrees == truth["true_edited"] if judgeable else None,

@@ -43,7 +43,7 @@ class BO(AskTell):
     default_space = LOW_DIMENSIONAL
 
     def __init__(
-        self, *, initial: int = 9, batch: int = 5, sigma: float = 1.0, length: float = 2.0
+        self, *, initial: int = 9, batch: int = 5, sigma: float = 1.0, length: float = 1.0
     ) -> None:
         check_population(min(initial, batch), sigma)
         if not 0 <= length <= WIDEST:

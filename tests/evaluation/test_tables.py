@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from sparks.evaluation.statistics.tables import csv_text, estimate, markdown
+from sparks.evaluation.statistics.tables import csv_text, difference, estimate, markdown, wilson
 
 
 def rows(values: dict[str, list[float | None]]) -> list[dict[str, object]]:
@@ -58,3 +58,24 @@ def test_text() -> None:
         {"a": "1", "b": "x, y", "c": ""},
         {"a": "2", "b": "", "c": ""},
     ]
+
+
+def test_differences_are_of_the_same_task_and_seed() -> None:
+    def of(values: dict[tuple[str, int], float | None]) -> list[dict[str, object]]:
+        return [{"task": t, "seed": s, "x": value} for (t, s), value in values.items()]
+
+    more = of({("a", 1): 1, ("a", 2): 1, ("b", 1): 0, ("c", 1): 1})
+    less = of({("a", 1): 0, ("a", 2): 1, ("b", 1): 0, ("c", 1): None, ("d", 1): 1})
+    between = difference(more, less, "x")
+    assert between is not None
+    assert (between.mean, between.count) == (0.25, 3)
+    assert between.low <= 0 < between.high
+    assert difference(more, of({("e", 1): 1}), "x") is None
+
+
+def test_wilsons_interval() -> None:
+    low, high = wilson(30, 42)  # by hand: 0.5643 to 0.8284
+    assert (low, high) == (pytest.approx(0.5643, abs=1e-3), pytest.approx(0.8284, abs=1e-3))
+    assert wilson(0, 10)[0] == 0
+    assert wilson(0, 10)[1] == pytest.approx(0.2775, abs=1e-3)
+    assert wilson(0, 0) == (0, 1)

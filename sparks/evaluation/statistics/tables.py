@@ -49,6 +49,32 @@ def estimate(rows: Sequence[Row], column: str, cluster: str = "task") -> Estimat
     return Estimate(mean, float(low), float(high), sum(map(len, groups.values())))
 
 
+def difference(rows: Sequence[Row], others: Sequence[Row], column: str) -> Estimate | None:
+    """How much more `rows` have of a column than `others`, task by task and seed by seed.
+
+    Only pairs count of which both have a value; None where there is none. An interval that holds 0
+    shows no difference.
+    """
+    known = {(row["task"], row["seed"]): row.get(column) for row in others}
+    pairs = []
+    for row in rows:
+        mine, theirs = row.get(column), known.get((row["task"], row["seed"]))
+        if mine is not None and theirs is not None:
+            pairs.append({"task": row["task"], "more": float(mine) - float(theirs)})
+    return estimate(pairs, "more")
+
+
+def wilson(count: int, of: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a plain rate: `count` of so many, each for itself."""
+    if not of:
+        return 0.0, 1.0
+    z2 = 1.959964**2
+    rate = count / of
+    middle = (rate + z2 / (2 * of)) / (1 + z2 / of)
+    half = np.sqrt(z2 * (rate * (1 - rate) / of + z2 / (4 * of**2))) / (1 + z2 / of)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of text cells."""
     lines = [header, ["---"] * len(header), *rows]

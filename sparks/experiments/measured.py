@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.evaluation.metrics.command import WRITTEN
-from sparks.evaluation.metrics.measuring import Choice, Measured, choose, figures, measure
+from sparks.evaluation.metrics.measuring import Measured, choose, figures, measure
 from sparks.evaluation.metrics.pairs import read_run
 from sparks.evaluation.statistics.tables import Row
 from sparks.experiments.cells import Cell, Plan, Spread, source
@@ -53,35 +53,15 @@ def measure_cells(
 def _measure_cell(folder: Path, tasks: Sequence[Task], group: str, cell: Cell) -> Cell:
     home = folder / cell.name
     before = _read(home)
-    choice = _left(choose(group), before.get("edited", Measured()))
+    choice = choose(group).left(before.get("edited", Measured()))
     if not choice.metrics:
         return cell
     task = next(task for task in tasks if task.name == cell.task)
     pairs = read_run(home, source(folder, task))
-    figures_now = {
-        name: _both(before.get(name), measure(pair, choice)) for name, pair in pairs.items()
-    }
-    content = {name: one.as_json() for name, one in figures_now.items()}
+    now = {n: before.get(n, Measured()).joined(measure(p, choice)) for n, p in pairs.items()}
+    content = {name: one.as_json() for name, one in now.items()}
     write_text(home / WRITTEN, json.dumps(content, indent=1) + "\n")
     return cell
-
-
-def _left(choice: Choice, done: Measured) -> Choice:
-    """Those that have not given all their figures."""
-    metrics = {
-        n: m for n, m in choice.metrics.items() if not m.figures.keys() <= done.figures.keys()
-    }
-    return Choice(metrics, choice.named)
-
-
-def _both(before: Measured | None, now: Measured) -> Measured:
-    if before is None:
-        return now
-    missing = {n: why for n, why in before.missing.items() if n in now.missing} | now.missing
-    joined = {
-        name: getattr(before, name) | getattr(now, name) for name in ("figures", "using", "curves")
-    }
-    return Measured(missing=missing, **joined)
 
 
 def _read(home: Path) -> dict[str, Measured]:

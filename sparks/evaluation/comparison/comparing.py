@@ -30,6 +30,7 @@ from sparks.evaluation.statistics.tables import csv_text
 from sparks.files import write_text
 from sparks.locks import LOCKS, locked
 from sparks.runs.watch import read_json
+from sparks.search.metrics import Edited
 
 Key = tuple[str, str]  # scenario, method
 
@@ -125,10 +126,13 @@ def _measure(found: Compared, layout: Layout, choice: Choice, folder: Path) -> N
     for number, (scenario, method) in enumerate(todo, 1):
         key = scenario.name, method
         file = folder / "metrics" / slug(scenario.name) / f"{slug(method)}.json"
-        stamp = _stamp(scenario, method, choice, layout)
+        stamp = _stamp(scenario, method, layout)
         kept = read_json(file)
-        if kept.get("stamp") != stamp:
-            kept = {"stamp": stamp, **_measured(scenario, method, choice, layout)}
+        before = Measured(**kept["measured"]) if kept.get("stamp") == stamp else Measured()
+        if (left := choice.left(before)).metrics:
+            now = before.joined(measure(_pair(scenario, method, layout), left))
+            known = truth(scenario, method) if has_truth(scenario) else None
+            kept = {"stamp": stamp, "measured": now.as_json(), "truth": known}
             write_text(file, json.dumps(kept, indent=1) + "\n")
             print(f"measured {number}/{len(todo)}  {' / '.join(key)}", file=sys.stderr, flush=True)
         found.measured[key] = Measured(**kept["measured"])
@@ -136,7 +140,7 @@ def _measure(found: Compared, layout: Layout, choice: Choice, folder: Path) -> N
             found.known[key] = kept["truth"]
 
 
-def _measured(scenario: Scenario, method: str, choice: Choice, layout: Layout) -> dict[str, Any]:
+def _pair(scenario: Scenario, method: str, layout: Layout) -> Edited:
     pair, _ = read_pair(
         scenario.edits[method],
         scenario.source,
@@ -146,15 +150,14 @@ def _measured(scenario: Scenario, method: str, choice: Choice, layout: Layout) -
         model=layout.model,
         using=layout.using,
     )
-    known = truth(scenario, method) if has_truth(scenario) else None
-    return {"measured": measure(pair, choice).as_json(), "truth": known}
+    return pair
 
 
-def _stamp(scenario: Scenario, method: str, choice: Choice, layout: Layout) -> list[Any]:
-    """Whatever decides the figures: videos as they were brought, and what they are measured by."""
+def _stamp(scenario: Scenario, method: str, layout: Layout) -> list[Any]:
+    """Whatever decides a figure: the videos as they were brought, and what is used for them."""
     videos = [scenario.source, scenario.edits[method]]
     return [
         *(read_json(video.with_suffix(".json")).get("stamp") for video in videos),
-        *(sorted(choice.metrics), layout.using, layout.model),
+        *(layout.using, layout.model),
         *(scenario.prompt, scenario.static_prompt, scenario.kept),
     ]

@@ -193,8 +193,8 @@ def _scenario(found: Compared, scenario: Scenario, folder: Path) -> str:
     order = sorted(scenario.edits, key=lambda m: ROLES.index(_role(found, m)))
     for method in order:
         videos[_caption(found, scenario, method)] = _link(scenario.edits[method], folder)
-    said = [page.paragraph(note) for note in scenario.notes]
-    return page.video_row(f"{scenario.name}: {scenario.prompt}", videos) + "".join(said)
+    row = page.video_row(f"{scenario.name}: {scenario.prompt}", videos)
+    return row + (page.paragraph(". ".join(scenario.notes) + ".") if scenario.notes else "")
 
 
 def _role(found: Compared, method: str) -> str:

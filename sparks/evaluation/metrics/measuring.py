@@ -33,6 +33,14 @@ class Measured:
         """Plain data."""
         return asdict(self)
 
+    def joined(self, later: Measured) -> Measured:
+        """This with what was measured later; what was missing and is missing no more is not."""
+        parts = {n: getattr(self, n) | getattr(later, n) for n in ("figures", "using", "curves")}
+        missing = self.missing | later.missing
+        return Measured(
+            missing={n: why for n, why in missing.items() if n in later.missing}, **parts
+        )
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -40,6 +48,11 @@ class Choice:
 
     metrics: dict[str, Metric]
     named: frozenset[str]
+
+    def left(self, done: Measured) -> Choice:
+        """Those that have not given all their figures yet."""
+        left = {n: m for n, m in self.metrics.items() if m.figures.keys() - done.figures.keys()}
+        return Choice(left, self.named)
 
     @property
     def figures(self) -> dict[str, Figure]:

@@ -30,10 +30,10 @@ from torch import Tensor
 
 from sparks.critics.qwen import QwenCritic
 from sparks.editors.decoding import prepare_decoder
+from sparks.editors.footprint import STORAGES
 from sparks.editors.levers import LTX2Levers
 from sparks.editors.ltx2 import LTX2Editor
 from sparks.editors.ltx2_runner import LTX2Runner
-from sparks.editors.storage import STORAGES
 from sparks.models.machine import device_name
 from sparks.models.memory import peak_memory
 from sparks.models.quiet import quiet_libraries
@@ -111,14 +111,13 @@ class Session:
         """Run denoiser and decoder by these levers from now on."""
         editor = self.editor
         torch._dynamo.reset()
-        for module in (*editor.transformer.transformer_blocks, editor.vae.decoder):
-            module._compiled_call_impl = None
-        if editor.levers.attention is not None:
-            editor.transformer.reset_attention_backend()
+        editor.vae.decoder._compiled_call_impl = None
         if editor.levers.channels_last:
             editor.vae.decoder.to(memory_format=torch.contiguous_format)
         editor.levers = editor.codec.levers = levers
+        editor.runner = None  # with the memory of its graphs
         editor.runner = LTX2Runner(editor.transformer, levers)
+        editor.settle(self.problem.conditioning, self.size.sampling)
         prepare_decoder(editor.vae, levers)
 
     def gradient(self) -> Tensor:
@@ -181,6 +180,14 @@ def held_memory(device: torch.device) -> int:
         return int(file.read().split()[1]) * 4096
 
 
+def driver_memory(device: torch.device) -> int:
+    """Bytes of the GPU that are taken now, as its driver counts; 0 elsewhere."""
+    if device.type != "cuda":
+        return 0
+    free, whole = torch.cuda.mem_get_info(device)
+    return int(whole - free)
+
+
 def measure(session: Session, name: str, iterations: int) -> dict[str, Any]:
     """Seconds, stages, peak memory and gradient of an iteration as the session is set now."""
     if session.device.type == "cuda":
@@ -201,6 +208,9 @@ def measure(session: Session, name: str, iterations: int) -> dict[str, Any]:
         "first_seconds": first,
         "stages": stages,
         "peak_bytes": peak_memory(session.device),
+        "driver_bytes": driver_memory(session.device),
+        "levers": asdict(session.editor.levers),
+        "repeat_cosine": cosine(gradient, session.gradient()),
         "held_bytes": held,
     }
     say(f"{name}: {json.dumps(result)}")
@@ -282,7 +292,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         session.set_levers(fast)
         measured = measure(session, "fast", options.iterations)
         result |= {f"fast_{key}": measured[key] for key in ("seconds", "first_seconds", "stages")}
-        result |= {key: measured[key] for key in ("peak_bytes", "held_bytes", "all_seconds")}
+        result |= {
+            key: measured[key]
+            for key in ("peak_bytes", "driver_bytes", "held_bytes", "all_seconds", "repeat_cosine")
+        }
+        result["levers"] = measured["levers"]
         result["share_of_matrix_rate"] = (
             sum(result["flops"].values()) / measured["seconds"] / result["matrix_rate"]
         )
@@ -391,7 +405,7 @@ def _compare(
     """
     names = _costs(options)
     changes = [COSTS[name].levers or {} for name in names if not COSTS[name].exact]
-    with paying(session, names, LTX2Levers()):
+    with paying(session, names, LTX2Levers().closed):
         measured = measure(session, "naive", options.iterations)
     found = measured.pop("gradient")
     session.set_levers(replace(fast, **{k: v for change in changes for k, v in change.items()}))

@@ -1,6 +1,6 @@
 """What the rest of the program asks of an editor."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -27,12 +27,16 @@ class Editor(Protocol):
         has_audio: of the class: whether it renders under an audio latent. Without one `alpha` is
             empty, `[B, 0, 0, 0]`, only the text can be tuned, the last two methods are not called,
             and edited videos keep the source's sound.
+        settle: decides how its networks are run, called with the conditioning, the sampling and
+            what an earlier process of the same run had decided; gives what is on record. None
+            where there is nothing to decide.
         defaults: of the class: settings that its models are run with where neither the model nor
             the user says otherwise.
     """
 
     folder: Path | None = None
     has_audio: bool = True
+    settle: Callable[..., dict[str, Any]] | None = None
     defaults: Mapping[str, Any] = MappingProxyType({})
 
     @property

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from sparks.editors.decoding import (
-    BYTES_PER_PIXEL,
     checkpoint_decoder,
     decode,
     prepare_decoder,
 )
+from sparks.editors.footprint import decoder_bytes
 from sparks.editors.masking import prefix_mask, preserved_latents, video_window_mask
 from sparks.errors import SparksError
 from sparks.models.machine import free_memory
@@ -131,7 +131,9 @@ class VideoCodec:
         chosen = self.levers.decoder_checkpointing
         if chosen is None:
             pixels = batch * num_frames * math.prod(latent_shape[1:]) * self.spatial_multiple**2
-            chosen = wanted and pixels * BYTES_PER_PIXEL > free_memory(self.device) / 2
+            channels = self.vae.config.decoder_block_out_channels[0]
+            needed = decoder_bytes(pixels, channels, self.dtype.itemsize)
+            chosen = wanted and needed > free_memory(self.device) / 2
         checkpoint_decoder(self.vae.decoder, chosen)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,6 @@ from torch.utils.checkpoint import checkpoint
 
 from sparks.editors.levers import Levers
 
-# Activations that a decoder of LTX-2.3 keeps for its backward pass (13 GiB at 89 x 320 x 512).
-BYTES_PER_PIXEL = 960
 # Tiles of LTX-2 1.0.0, in pixel frames: each begins 24 before the last one ends.
 TILE_FRAMES, TILE_OVERLAP = 64, 24
 

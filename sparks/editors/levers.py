@@ -1,6 +1,6 @@
 """How the frozen denoiser and decoder are run: their speed and memory, not what they compute."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparks.errors import SparksError
 
@@ -10,9 +10,10 @@ class Levers:
     """Switches of speed and memory. Results agree with the plain way up to rounding.
 
     Attributes:
-        attention: backend of diffusers, e.g. `_native_cudnn` or `_native_flash`; its default if
-            None.
-        compile: compile the repeated transformer block.
+        attention: backend of diffusers, e.g. `native`, `_native_cudnn` or `_native_flash`; its
+            default if None.
+        compile: compile the repeated transformer block, and what of it the backward pass needs
+            again.
         compile_backend: what compiles; `inductor` makes kernels, the others of torch check.
         activation_budget: with `compile`, what share of a block's activations its backward pass
             may keep; it takes the place of checkpointing. 0 keeps the inputs only.
@@ -26,7 +27,7 @@ class Levers:
     """
 
     attention: str | None = None
-    compile: bool = False
+    compile: bool | None = None
     compile_backend: str = "inductor"
     activation_budget: float | None = None
     keep_blocks: int | None = None
@@ -52,28 +53,64 @@ class Levers:
     @property
     def need_resident(self) -> bool:
         """Whether the denoiser's weights must stay where they are."""
-        return self.compile
+        return bool(self.compile)
 
 
 @dataclass(frozen=True)
 class LTX2Levers(Levers):
     """Switches of LTX-2: those of every editor, and its own.
 
+    On a CUDA device those of `attention`, `compile`, `joined_projections` and `cuda_graphs` that
+    are None are chosen by what is quickest there, see `sparks.editors.choosing`; elsewhere they
+    are off.
+
     Attributes:
         two_valued: modulate tokens by their two noise levels, kept and regenerated, instead of
             working the modulation out for every token.
         cached_positions: compute rotary embeddings once per shape instead of in every forward.
-        cuda_graphs: replay the steps without gradient as one CUDA graph.
+        joined_projections: one matrix product for all projections of the same tokens.
+        cuda_graphs: replay a denoising step as one CUDA graph; with `compile` and checkpointing
+            its backward pass too.
+        eight_bits: matrix products of the large layers in 8 bits, with the input's gradient;
+            beside `tiled_decode` the only one that changes the result beyond rounding.
     """
 
     two_valued: bool = True
     cached_positions: bool = True
-    cuda_graphs: bool = False
+    joined_projections: bool | None = None
+    cuda_graphs: bool | None = None
+    eight_bits: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            SparksError: naming the switch, its value and what is allowed.
+        """
+        super().__post_init__()
+        if self.eight_bits and self.joined_projections is False:
+            raise SparksError("eight_bits needs joined_projections; leave that open")
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Names of the levers that the device decides."""
+        names = ("attention", "compile", "joined_projections", "cuda_graphs")
+        return tuple(name for name in names if getattr(self, name) is None)
+
+    @property
+    def closed(self) -> "LTX2Levers":
+        """These, with what is open off; attention is left to the library."""
+        return replace(
+            self,
+            compile=bool(self.compile),
+            joined_projections=bool(self.joined_projections or self.eight_bits),
+            cuda_graphs=bool(self.cuda_graphs),
+        )
 
     @property
     def need_resident(self) -> bool:
         """Whether the denoiser's weights must stay where they are."""
-        return self.compile or self.cuda_graphs
+        return bool(self.compile or self.cuda_graphs or self.joined_projections or self.eight_bits)
 
 
-PLAIN = LTX2Levers(two_valued=False, cached_positions=False)
+PLAIN = LTX2Levers(two_valued=False, cached_positions=False).closed

@@ -1,6 +1,7 @@
 """Retake with LTX-2 as a differentiable function of its audio latent and text residual."""
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparks.editors.choosing import choose, situation
 from sparks.editors.conditioning import LTX2Conditioning, draw_noise, pack_audio, unpack_audio
 from sparks.editors.controls import Controls
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.levers import LTX2Levers
 from sparks.editors.loading import ModelSource
-from sparks.editors.ltx2_denoiser import sample
+from sparks.editors.ltx2_denoiser import LTX2Denoiser, sample
 from sparks.editors.ltx2_runner import LTX2Runner
 from sparks.editors.masking import audio_latent_frames
 from sparks.editors.mel import SAMPLE_RATE, griffin_lim, log_mel
@@ -79,6 +81,54 @@ class LTX2Editor(VideoEditor):
     def runner(self) -> LTX2Runner:
         """What calls the denoiser."""
         return LTX2Runner(self.transformer, self.levers)
+
+    def settle(
+        self,
+        conditioning: LTX2Conditioning,
+        sampling: Sampling,
+        before: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Decide the levers that were left open; until then they are off.
+
+        On a CUDA device that is what was quickest there for renders of this size; the first time
+        it takes about a minute for a full-size model, see `sparks.editors.choosing`.
+
+        Args:
+            conditioning: of the size that will be rendered.
+            sampling: likewise.
+            before: what an earlier process settled on, to go on alike.
+
+        Returns:
+            All levers by name, as they are from now on.
+        """
+        levers = self._chosen(conditioning, sampling, before) if self.levers.open else self.levers
+        if levers != self.levers:
+            self.levers = self.codec.levers = levers
+            self.__dict__.pop("runner", None)  # made anew when it is needed
+        return asdict(levers)
+
+    def _chosen(
+        self,
+        conditioning: LTX2Conditioning,
+        sampling: Sampling,
+        before: Mapping[str, Any] | None,
+    ) -> LTX2Levers:
+        if self.device.type != "cuda":
+            return self.levers.closed
+        if before is not None:
+            settled: dict[str, Any] = {name: before.get(name) for name in self.levers.open}
+            return replace(self.levers, **settled)
+        network, start = self.transformer, self.start(conditioning)
+
+        def trial(levers: LTX2Levers) -> Callable[[], Any]:
+            runner = LTX2Runner(network, levers)
+            denoiser = LTX2Denoiser(runner, conditioning, start, sampling)
+            states = denoiser.start()
+            return lambda: denoiser.predict("cond", states, sampling.sigmas[0])
+
+        tokens, moved = conditioning.video_latent.shape[1], self.storage != "resident"
+        key = situation(network, tokens, self.dtype, self.storage)
+        return choose(self.levers, key, 0 if moved else network.num_parameters(), trial)
 
     def _sample(
         self,

@@ -25,6 +25,10 @@ class ModalityPerturbedAttnProcessor(LTX2PerturbedAttnProcessor):  # type: ignor
         super().__init__()
         self.block, self.modality = block, modality
 
+    def perturbed(self, mask: Tensor) -> bool:
+        """Whether a mask as of `perturbation_mask` perturbs this modality of this block."""
+        return bool(mask[0, self.block, self.modality] == 0)
+
     def __call__(
         self,
         attn: torch.nn.Module,
@@ -37,8 +41,7 @@ class ModalityPerturbedAttnProcessor(LTX2PerturbedAttnProcessor):  # type: ignor
         all_perturbed: bool | None = None,
     ) -> Tensor:
         if perturbation_mask is not None and perturbation_mask.shape[-1] == 2:
-            all_perturbed = bool(perturbation_mask[0, self.block, self.modality] == 0)
-            perturbation_mask = None
+            all_perturbed, perturbation_mask = self.perturbed(perturbation_mask), None
         return super().__call__(
             attn,
             hidden_states,

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from sparks.editors.footprint import STORAGES
 from sparks.errors import SparksError
 
 if TYPE_CHECKING:
     from sparks.editors.levers import Levers
-
-STORAGES = ("resident", "fp8", "offload")
 
 
 def check_storage(storage: str, levers: "Levers") -> None:
@@ -30,7 +29,8 @@ def check_storage(storage: str, levers: "Levers") -> None:
         raise SparksError(f"storage is {storage!r}; choose {', '.join(STORAGES)}")
     if storage != "resident" and levers.need_resident:
         raise SparksError(
-            f"storage {storage!r} moves weights; it needs compile and cuda_graphs off"
+            f"storage {storage!r} moves weights; it needs compile, joined_projections, "
+            "eight_bits and cuda_graphs off"
         )
 
 

@@ -148,7 +148,8 @@ class VideoEditor(ABC):
             SparksError: if the controls are not of this conditioning's shapes.
         """
         _check_controls(self.start(conditioning), controls)
-        self._set_checkpointing(conditioning, controls.batch, sampling)
+        if gradient:
+            self._set_checkpointing(conditioning, controls.batch, sampling)
         with torch.set_grad_enabled(gradient):
             tokens = self._sample(conditioning, controls, sampling, guidance, gradient)
             return self._decode(conditioning, unpack_video(tokens, conditioning.latent_shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -26,6 +27,7 @@ def examine(model: str | None = None, critic: str | None = None) -> dict[str, An
     """
     import torch
 
+    from sparks.editors.choosing import remembered
     from sparks.models.machine import device_name, free_memory, total_memory
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -41,6 +43,7 @@ def examine(model: str | None = None, critic: str | None = None) -> dict[str, An
         "hub": {"home": _hub_home(), "offline": _offline()},
         "models": {name: _state(name, _parts(name)) for name in editors},
         "critics": {name: _state(name, ("",)) for name in critics},
+        "levers": {key: asdict(choice) for key, choice in remembered().items()},
         "fits": _fits(editors, critics[0 if critic else -1], device, free),
     }
 
@@ -122,6 +125,13 @@ def _fits(editors: list[str], critic: str, device: Any, free: int) -> list[dict[
     return verdicts
 
 
+def _pulled(levers: dict[str, Any]) -> str:
+    """Levers by name, those that are off left out."""
+    return ", ".join(
+        name if value is True else f"{name}={value}" for name, value in levers.items() if value
+    )
+
+
 def describe(findings: dict[str, Any]) -> str:
     """Findings for people to read."""
     memory, hub = findings["memory"], findings["hub"]
@@ -136,6 +146,9 @@ def describe(findings: dict[str, Any]) -> str:
         for name, state in findings[kind].items():
             why = f" ({state['why']})" if "why" in state else ""
             lines.append(f"{kind[:-1]:<9} {name}: {state['state']}{why}")
+    for situation, choice in findings["levers"].items():
+        tried = ", ".join(f"{seconds:.3f} s {name}" for name, seconds in choice["seconds"].items())
+        lines.append(f"quickest  {situation}: {_pulled(choice['levers'])} ({tried} a forward)")
     for each in findings["fits"]:
         how = f"fits, denoiser {each['storage']}" if each["fits"] else "does not fit"
         lines.append(

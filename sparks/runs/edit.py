@@ -105,7 +105,7 @@ def go_on(folder: Path, reporter: Silent | None = None, named: Settings | None =
         if Config.resolve(settings) != Config.resolve(merge(settings, named)):
             raise SparksError(f"{folder} goes on with its own settings; give --resume alone")
         with contextlib.chdir(run.home), reporter:
-            prepared = prepare(settings, reporter)
+            prepared = prepare(settings, reporter, begun=run.facts)
             run.check(prepared.facts, str(prepared.problem.device))
             with _open(run):
                 return _search(run, prepared, reporter)

@@ -127,6 +127,11 @@ class Run:
         home = Path(self._read_json("run.json").get("cost", {}).get("folder", ""))
         return home if home.is_dir() else Path()
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `begin` wrote of it."""
+        return self._read_json("run.json")
+
     def check(self, facts: Mapping[str, Any], device: str) -> None:
         """Compare what is edited now with what was; say if other software or hardware does it.
 

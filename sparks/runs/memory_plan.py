@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparks.editors.footprint import STORAGES, block_bytes, decoder_bytes
 from sparks.errors import SparksError
 from sparks.models.weights import find, is_full_size, parameters
 from sparks.settings.layers import recommended
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 _LARGE = 8 * GIB
 SPARE = 0.05  # of the free memory, for what is not counted
-STORAGES = ("resident", "fp8", "offload")
 _TEXT = ("text_encoder", "connectors")
 _CODECS = ("vae", "audio_vae", "vocoder")
-_BLOCK = 82  # activations of one block while it is recomputed, in the size of its video tokens
-_PIXEL = 960  # bytes of the decoder's activations for each pixel in bfloat16, of 256 channels
 _AT_WORK = 0.046  # share of the denoiser that is always at full size: all but the blocks, and one
 
 
@@ -40,6 +38,7 @@ class Shape:
         grad_steps: denoising steps that carry gradient.
         layers, inner: blocks of the denoiser and their width.
         channels: of the decoder at its finest.
+        temporal, spatial: frames, and pixels along a side, that a latent cell stands for.
     """
 
     frames: int = 89
@@ -49,6 +48,8 @@ class Shape:
     layers: int = 48
     inner: int = 4096
     channels: int = 256
+    temporal: int = 8
+    spatial: int = 32
 
     def activations(self, itemsize: int, *, short: bool) -> int:
         """Bytes held at the worst moment of the backward pass.
@@ -56,15 +57,16 @@ class Shape:
         They are the blocks' checkpoints, and what is gone back through: a block, or the decoder,
         which is done in stages where memory is short.
         """
-        cells = (self.frames // 8 + 1) * self.height * self.width // 32**2
-        tokens = cells * self.inner * itemsize
+        latents = (self.frames - 1) // self.temporal + 1
+        cells = latents * self.height * self.width // self.spatial**2
+        states = cells * self.inner * itemsize * self.layers * self.grad_steps
         pixels = self.frames * self.height * self.width
-        decoder = pixels * _PIXEL * self.channels // 256 * itemsize // (8 if short else 2)
-        return tokens * self.layers * self.grad_steps + max(_BLOCK * tokens, decoder)
+        decoder = decoder_bytes(pixels, self.channels, itemsize) // (4 if short else 1)
+        return states + max(block_bytes(cells, self.inner, itemsize), decoder)
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Where the parts of an edit are, and what they need.
 
     Attributes:
@@ -127,7 +129,7 @@ def make_plan(
     free: int,
     itemsize: int = 2,
     storage: str | None = None,
-) -> Plan:
+) -> MemoryPlan:
     """The quickest way that fits, or the one asked for.
 
     Args:
@@ -157,7 +159,7 @@ def _plan(
     free: int,
     itemsize: int,
     storage: str,
-) -> Plan:
+) -> MemoryPlan:
     codecs = itemsize * sum(editor.get(name, 0) for name in _CODECS)
     text = itemsize * sum(editor.get(name, 0) for name in _TEXT)
     here = text + codecs <= free * (1 - SPARE)
@@ -170,7 +172,7 @@ def _plan(
         search["activations"] = shape.activations(itemsize, short=storage != "resident")
     encoding = {"codecs": codecs} | ({"text encoder": text} if here else {})
     phases = {"encoding": encoding, "search": search}
-    return Plan(device, free, storage, None if here else "cpu", phases)
+    return MemoryPlan(device, free, storage, None if here else "cpu", phases)
 
 
 def _denoiser(count: int, storage: str, itemsize: int) -> int:
@@ -180,7 +182,7 @@ def _denoiser(count: int, storage: str, itemsize: int) -> int:
     return math.ceil(whole * _AT_WORK) + (count if storage == "fp8" else 0)
 
 
-def plan_edit(config: Config, device: torch.device) -> Plan | None:
+def plan_edit(config: Config, device: torch.device) -> MemoryPlan | None:
     """The plan of an edit with these settings; None for models of unknown size.
 
     Raises:
@@ -247,6 +249,8 @@ def _networks(folder: Path | None) -> dict[str, int]:
             "layers": network["num_layers"],
             "inner": network["num_attention_heads"] * network["attention_head_dim"],
             "channels": vae["decoder_block_out_channels"][0],
+            "temporal": vae["temporal_compression_ratio"],
+            "spatial": vae["spatial_compression_ratio"],
         }
     except (AssertionError, OSError, ValueError, KeyError, TypeError):
         return {}  # loading will say what is wrong with them

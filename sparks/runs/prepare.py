@@ -25,7 +25,7 @@ from sparks.models.quiet import quiet_libraries
 from sparks.registry import complete
 from sparks.runs.cache import Cache, stamp
 from sparks.runs.judging import Judge, build_critic, build_judge, build_objective
-from sparks.runs.memory_plan import Plan, plan_edit
+from sparks.runs.memory_plan import MemoryPlan, plan_edit
 from sparks.runs.progress import Silent
 from sparks.runs.resolve import Resolved, resolve
 from sparks.search.budget import Budget, Meter
@@ -72,11 +72,13 @@ def prepare(
     reporter: Silent | None = None,
     cache: Cache | None = None,
     budget: Budget | Meter | None = None,
+    begun: Settings | None = None,
 ) -> Prepared:
     """Load models and clip, encode, and build the problem; arguments as of `sparks.edit`.
 
     Args:
         budget: of the problem, as of `EditProblem`; by default what the settings say.
+        begun: facts of the run that is gone on with.
 
     Raises:
         SparksError: something about the input is wrong.
@@ -84,7 +86,7 @@ def prepare(
     resolved = settings if isinstance(settings, Resolved) else resolve(settings)
     with quiet_libraries(), enough_memory("loading and encoding"):
         workshop = _Workshop(resolved, reporter or Silent(), cache or Cache(), budget)
-        return workshop.prepare()
+        return workshop.prepare(begun or {})
 
 
 class _Workshop:
@@ -96,7 +98,7 @@ class _Workshop:
         self.resolved, self.config, self.folder = resolved, resolved.config, resolved.folder
         self.reporter, self.cache, self.budget = reporter, cache, budget
 
-    def prepare(self) -> Prepared:
+    def prepare(self, begun: Settings) -> Prepared:
         config = self.config
         torch.manual_seed(config.seed)
         self.reporter.stage("loading the editor")
@@ -108,6 +110,7 @@ class _Workshop:
         conditioning = self.cache.get(
             "conditioning", encoded, lambda: _condition(editor, clip, config)
         )
+        levers = self.settle(editor, conditioning, begun)
         self.reporter.stage("loading the critic")
         critic = build_critic(
             "critic", config.critic, config, conditioning, self.folder, self.cache
@@ -117,6 +120,7 @@ class _Workshop:
         problem = self.problem(editor, conditioning, critic)
         facts = _facts(config, clip, conditioning, source)
         facts |= {"fingerprint": fingerprints(self.folder)} if self.folder else {}
+        facts |= {"levers": levers} if levers else {}
         facts |= {"memory": plan.record()} if plan is not None and plan.large else {}
 
         def render() -> Tensor:
@@ -127,7 +131,16 @@ class _Workshop:
 
         return Prepared(config, clip, problem, self.resolved.solver, judge, facts, baseline)
 
-    def plan(self) -> Plan | None:
+    def settle(
+        self, editor: Editor, conditioning: Conditioning, begun: Settings
+    ) -> Settings | None:
+        """How the editor's networks are run, where it has a say in that."""
+        if editor.settle is None:
+            return None
+        self.reporter.stage("loading the denoiser, choosing how it is run")
+        return editor.settle(conditioning, self.config.sampling, begun.get("levers"))
+
+    def plan(self) -> MemoryPlan | None:
         """See that everything fits before it is loaded."""
         inputs = [self.config.model_dump(include=_PLANNED_BY), stamp(self.folder)]
         default = "cuda" if torch.cuda.is_available() else "cpu"
@@ -137,7 +150,7 @@ class _Workshop:
             self.reporter.stage(line)
         return plan
 
-    def editor(self, plan: Plan | None) -> tuple[Editor, Any]:
+    def editor(self, plan: MemoryPlan | None) -> tuple[Editor, Any]:
         """The editor, and all that decides which one it is."""
         config = self.config
         factory = registry.editors.get(config.editor.name)

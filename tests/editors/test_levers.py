@@ -29,7 +29,9 @@ EXACT = {
     "recompute": LTX2Levers(keep_blocks=0, decoder_checkpointing=True),
     "attention": LTX2Levers(attention="native"),
     "channels_last": LTX2Levers(channels_last=True),
-    "compile": LTX2Levers(compile=True, compile_backend="eager"),
+    "compile": LTX2Levers(compile=True, compile_backend="eager", keep_blocks=1),
+    "compile and recompute": LTX2Levers(compile=True, compile_backend="aot_eager", keep_blocks=0),
+    "joined_projections": LTX2Levers(joined_projections=True),
     "compile_decoder": LTX2Levers(compile_decoder=True, compile_backend="eager"),
 }
 
@@ -171,9 +173,51 @@ def test_positions_are_remembered(model_folder: Path) -> None:
     assert editor.runner.positions(*arguments) is not first
 
 
+def test_a_runner_undoes_what_an_earlier_one_did(model_folder: Path, clip: Clip) -> None:
+    editor = LTX2Editor(model_folder, "cpu", levers=PLAIN)
+    conditioning = conditions(editor, clip)
+    start = editor.start(conditioning)
+    before = editor.render(conditioning, start, sampling=SAMPLING)
+    levers = LTX2Levers(joined_projections=True, attention="native", compile=True)
+    LTX2Runner(editor.transformer, replace(levers, compile_backend="eager"))
+    editor.runner = LTX2Runner(editor.transformer, PLAIN)
+    assert torch.equal(editor.render(conditioning, start, sampling=SAMPLING), before)
+    attn = editor.transformer.transformer_blocks[0].attn1
+    assert (attn.processor, attn.processor._attention_backend) == (attn.stock_processor, None)
+    assert attn.to_q.weight.data_ptr() == attn.joined_own.weight.data_ptr()  # held once
+
+
+GUIDED = [case for case in golden.cases("retake_cases.json") if "guided" in str(case["name"])][:2]
+
+
+@pytest.mark.parametrize("case", GUIDED, ids=lambda case: str(case["name"]))
+def test_guided_renders_are_the_same_when_compiled(case: dict) -> None:
+    conditioning = golden.conditioning_of(case)
+    start = golden.start_of(conditioning)
+    options = {"sampling": golden.sampling_of(case), "guidance": golden.guidance_of(case)}
+    expected = sample(golden.tiny_transformer(), conditioning, start, **options)
+    levers = LTX2Levers(compile=True, compile_backend="eager", joined_projections=True)
+    runner = LTX2Runner(deepcopy(golden.tiny_transformer()), levers)
+    for found, wanted in zip(sample(runner, conditioning, start, **options), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
+
+
+def test_without_a_gpu_nothing_is_chosen(model_folder: Path, clip: Clip) -> None:
+    editor = LTX2Editor(model_folder, "cpu")
+    conditioning = conditions(editor, clip)
+    settled = editor.settle(conditioning, SAMPLING, {"compile": True, "attention": "_native_cudnn"})
+    assert (settled["compile"], settled["attention"], settled["cuda_graphs"]) == (
+        False,
+        None,
+        False,
+    )
+    assert editor.levers == LTX2Levers().closed
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"eight_bits": True, "joined_projections": False}, "eight_bits needs joined_projections"),
         ({"activation_budget": 0.5}, "needs compile=true"),
         ({"activation_budget": 1.5, "compile": True}, "activation_budget is 1.5"),
         ({"keep_blocks": -1}, "keep_blocks is -1"),
@@ -182,6 +226,22 @@ def test_positions_are_remembered(model_folder: Path) -> None:
 def test_wrong_levers(options: dict, message: str) -> None:
     with pytest.raises(SparksError, match=message):
         LTX2Levers(**options)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_gradients_through_cuda_graphs(model_folder: Path) -> None:
+    gradients = []
+    for graphs in (False, True):
+        levers = LTX2Levers(compile=True, compile_backend="aot_eager", cuda_graphs=graphs)
+        editor = LTX2Editor(
+            model_folder, "cuda", torch.float32, levers=replace(levers, keep_blocks=0)
+        )
+        conditioning = conditions(editor, make_clip())
+        gradients += [gradient(editor, conditioning) for _ in range(2)]
+        other = editor.prepare(make_clip(), "a red ball jumps", prefix_frames=9, seed=3)
+        gradients.append(gradient(editor, other))
+    for plain, replayed in zip(gradients[:3], gradients[3:], strict=True):
+        torch.testing.assert_close(replayed, plain, rtol=1e-3, atol=1e-5 * float(plain.abs().max()))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from sparks.cli import app
-from sparks.editors.storage import STORAGES
+from sparks.editors.footprint import STORAGES
 from sparks.errors import SparksError
 from sparks.models.published import LTX_23, QWEN_7B
 from sparks.models.weights import (

@@ -1,4 +1,4 @@
-"""The tables of docs/claims.md, of one experiment.
+"""The tables of docs/research/claims.md, of one experiment.
 
     sparks ablate benchmarks/claims.yaml --tasks pocket12 --jobs 2 --output runs/claims
     python benchmarks/claims.py runs/claims

@@ -18,12 +18,11 @@ from sparks.pocket.measure import PRESENT, Track
 from sparks.pocket.words import SHAPES
 
 WINDOW = 52  # pixels on the side of what is looked at, around the object
+REACH = 1.35  # of the radius: what is farther from the centre is the room's, not the object's
 STEPS = 12  # of the refinement
 UNITS = (0.012, 0.012, 0.05, 0.15, 0.08, 0.08)  # of a step: place (2), scale, angle, sight, mouth
 MARGIN = 0.05  # by which another shape must explain a frame better to be what is seen
-#: Likeness under which it is nothing of its kind, by shape: about what the codec leaves of the
-#: fastest clips of the world. The less area a shape has for its outline, the more blur takes of it.
-LEAST = (0.5, 0.5, 0.28, 0.42, 0.42)
+LEAST = 0.45  # likeness under which it is nothing of its kind: just below the codec's own worst
 SLIPS = 2  # frames in which that may be otherwise: one is 0.08 s
 BESIDE = 0.6  # least likeness of an object that stands by
 #: Radius over that of the disc of the same area.
@@ -39,19 +38,17 @@ class Likeness:
         other: `[B, T]`, the best of the other shapes.
         beside: `[B, T]`, of the object that stands by; NaN where there is none, or it is hidden.
         moving: `[B, T]` bool, whether the object is away from its first pose.
-        least: `[B]`, the likeness that its shape must have.
     """
 
     own: Tensor
     other: Tensor
     beside: Tensor
     moving: Tensor
-    least: Tensor
 
     @property
     def kept(self) -> Tensor:
         """`[B]` bool: the object, and the one beside it, look like themselves throughout."""
-        lost = (self.own < self.least[:, None]) | (self.own + MARGIN < self.other)
+        lost = (self.own < LEAST) | (self.own + MARGIN < self.other)
         return (lost.sum(1) <= SLIPS) & ((self.beside < BESIDE).sum(1) <= SLIPS)
 
     @property
@@ -85,9 +82,9 @@ def _likeness(frames: Tensor, scenes: world.Scenes, seen: Track) -> Likeness:
     empty = _without_object(scenes)
     crop, away = _crop(frames, empty, pose)
     pose = _refined(crop, away, scenes, pose)
-    own = _explained(crop, away, scenes, scenes.shape, pose)
+    own = _explained(crop, away, scenes, scenes.shape, pose, pose)
     others = [
-        _explained(crop, away, scenes, *_instead(scenes, pose, step))
+        _explained(crop, away, scenes, *_instead(scenes, pose, step), pose)
         for step in range(1, len(SHAPES))
     ]
     moved = torch.stack(
@@ -103,7 +100,6 @@ def _likeness(frames: Tensor, scenes: world.Scenes, seen: Track) -> Likeness:
         other=torch.stack(others).amax(0),
         beside=_beside(frames, scenes, pose),
         moving=(moved > 1) & there,
-        least=own.new_tensor(LEAST)[scenes.shape],
     )
 
 
@@ -191,13 +187,26 @@ def _moved(pose: Pose, shift: list[Tensor], mouth: Tensor) -> Pose:
 
 
 def _explained(
-    crop: Crop, at: tuple[Tensor, Tensor], scenes: world.Scenes, shape: Tensor, pose: Pose
+    crop: Crop,
+    at: tuple[Tensor, Tensor],
+    scenes: world.Scenes,
+    shape: Tensor,
+    pose: Pose,
+    near: Pose,
 ) -> Tensor:
-    """`[B, T]`: 1 less the share of the object that the rendering leaves unexplained."""
+    """`[B, T]`: 1 less the share of the object that the rendering leaves unexplained.
+
+    Args:
+        near: the pose around which pixels count, the same for every shape that is tried.
+    """
     frames, empty = crop
     whole = [*pose[:4], torch.ones_like(pose[4]), pose[5]]
-    size = (_painted(empty, at, scenes, scenes.shape, whole) - empty).abs().sum((2, 3, 4))
-    error = (frames - _painted(empty, at, scenes, shape, pose)).abs().sum((2, 3, 4))
+    radius = REACH * scenes.radius[:, None] * near[2] + 2 / world.SIZE
+    away = torch.hypot(at[0] - near[0][..., None, None], at[1] - near[1][..., None, None])
+    counted = (away < radius[..., None, None])[:, :, None]
+    size = (_painted(empty, at, scenes, scenes.shape, whole) - empty).abs() * counted
+    error = (frames - _painted(empty, at, scenes, shape, pose)).abs() * counted
+    size, error = size.sum((2, 3, 4)), error.sum((2, 3, 4))
     return 1 - error / size.clamp(min=1e-3)
 
 

@@ -73,7 +73,9 @@ def _total(evaluation: Evaluation) -> float:
 
 
 REGISTERED = [
-    "nevergrad/TwoPointsDE" if name == "nevergrad" else name for name in registry.solvers.names()
+    "nevergrad/TwoPointsDE" if name == "nevergrad" else name
+    for name in registry.solvers.names()
+    if name != "bo"  # an extra, with tests of its own where BoTorch is installed
 ]
 OWN: dict[str, type] = {"batches": Batches, "stateless": Stateless}
 

@@ -20,6 +20,7 @@ WRITES = {
     "audio_vae": ("audio_vae",),
     "text_encoder": ("tokenizer", "text_encoder"),
     "perceptual": ("perceptual",),
+    "video_decoder": ("vae",),
     "denoiser": ("transformer", "connectors"),
     "edits": (),
     "critic": ("critic",),

@@ -16,6 +16,7 @@ from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings, read_settings
 
 _AXES = Path(__file__).with_name("axes.yaml")
+_NEVER_SHARED = ("video", "prompt", "static_prompt")  # presets may say how much is kept
 _SHARED = ("mode", "audio_init", "audio_init_seed")  # what spaces of every name take
 
 
@@ -94,7 +95,8 @@ def plan_ablation(
         SparksError: settings that are wrong by themselves.
     """
     first = Config.resolve(base).seed
-    for where, overlay in {"the settings": base, **overlays}.items():
+    of_tasks = {key: value for key, value in base.items() if key in _NEVER_SHARED}
+    for where, overlay in {"the settings": of_tasks, **overlays}.items():
         _check_apart(where, overlay, tasks)
     reference, *others = overlays
     cells: list[Cell] = []

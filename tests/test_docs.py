@@ -77,11 +77,16 @@ def test_links_of_the_pages_at_the_root_lead_somewhere(name: str) -> None:
             assert fragment in map(anchor, headings), link
 
 
-def test_every_page_is_in_the_navigation() -> None:
+def test_every_page_is_in_the_navigation_and_links_stay_in_the_site() -> None:
     listed = set(re.findall(r"[\w/-]+\.md", text("mkdocs.yml").split("\nnav:")[1]))
     there = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     made = {"contributing.md", "changelog.md", "reference/command.md"}
     assert listed == there | made
+    for page in DOCS.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#:\s]+)[^):\s]*\)", page.read_text(encoding="utf-8")):
+            target = (page.parent / link).resolve()
+            assert target.is_relative_to(DOCS), f"{page.name} links to {link}"
+            assert target.exists() or str(target.relative_to(DOCS)) in made, link
 
 
 def test_the_readme_is_short_lines_and_shows_python_at_once() -> None:

@@ -45,12 +45,14 @@ class Lines(Silent):
 
     def stage(self, name: str) -> None:
         """A new part of the work begins."""
+        self._over.set()  # of the search, if there was one
         self._print(name)
 
     def search(self, problem: EditProblem) -> None:
         """The search of `problem` begins."""
         self.problem = problem
         self._print(f"searching {_plan(problem)}")
+        self._over = threading.Event()
         threading.Thread(target=self._live, args=(problem,), daemon=True).start()
 
     def evaluated(self, evaluation: Evaluation, best: Evaluation) -> None:
@@ -64,7 +66,8 @@ class Lines(Silent):
 
     def _live(self, problem: EditProblem) -> None:
         """Say that something goes on where a batch takes long."""
-        while not self._over.wait(1):
+        over = self._over
+        while not over.wait(1):
             if time.perf_counter() - self.printed > _SILENCE:
                 self._print(f"rendering: {problem.editor.forwards} denoiser steps so far")
 

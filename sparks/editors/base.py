@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sparks.editors.guidance import UNGUIDED, Guidance
@@ -37,7 +36,7 @@ class Editor(Protocol):
     folder: Path | None = None
     has_audio: bool = True
     settle: Callable[..., dict[str, Any]] | None = None
-    defaults: Mapping[str, Any] = MappingProxyType({})
+    defaults: Mapping[str, Any] = {}
 
     @property
     def spatial_multiple(self) -> int:

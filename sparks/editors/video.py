@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -39,7 +38,7 @@ class VideoEditor(ABC):
     """
 
     has_audio: bool = True
-    defaults: Mapping[str, Any] = MappingProxyType({})
+    defaults: Mapping[str, Any] = {}
     required: ClassVar[tuple[str, ...]]  # components of a model folder
     denoiser: ClassVar[str]  # class of its transformer
 

@@ -53,7 +53,7 @@ def test_stable_baselines3_accepts_the_bundled_task(pocket: RetakeEnv) -> None:
 
 
 def test_without_settings_of_them_dimensions_are_few_and_calls_unlimited(pocket: RetakeEnv) -> None:
-    assert pocket.action_space.shape == (32,)
+    assert pocket.action_space.shape == (33,)  # 32 of temporal, and one that fades the sound out
     assert pocket.problem.prompt
     assert pocket.problem.affordable() is None
     assert pocket.problem.conditioning.fps == pocket.metadata["render_fps"] == 12.5
@@ -225,5 +225,5 @@ def test_unusable_arguments_are_refused(options: dict[str, Any], message: str) -
 def test_actions_of_another_shape_are_refused() -> None:
     env = RetakeEnv(problem=problem())
     env.reset()
-    with pytest.raises(SparksError, match=r"shape \(3,\), not \(54,\)"):
+    with pytest.raises(SparksError, match=r"shape \[1, 3\], not \[1, 54\]"):
         env.step(np.zeros(3))

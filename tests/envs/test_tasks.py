@@ -129,7 +129,8 @@ def test_what_cannot_be_turned_to_is_refused_and_nothing_changes(
 @pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
 def test_vectors_turn_to_a_task_together(mode: Any) -> None:
     envs = gym.make_vec("sparks/Retake-v0", 2, vectorization_mode=mode, settings=QUICK)
-    actions = np.zeros(envs.action_space.shape, np.float32) + [[0.2], [-0.4]]
+    rows = [[0.2], [-0.4]]
+    actions = np.float32(np.broadcast_to(rows, envs.action_space.shape or ()))
     envs.reset(options={"task": NAME})
     rewards = envs.step(actions)[1]
     single = RetakeEnv(settings=QUICK)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from sparks.media.clip import Clip
 
 
+C = TypeVar("C", bound="Conditioning")  # an editor renders what it has prepared itself
+
+
 @runtime_checkable
-class Editor(Protocol):
+class Editor(Protocol[C]):
     """A frozen video generator, with audio or without, that edits a clip under tuned controls.
 
     One whose class takes `model` is run with what that model's `sparks.yaml` recommends.
@@ -63,15 +66,15 @@ class Editor(Protocol):
         prefix_frames: int | None = None,
         window: tuple[float, float] | None = None,
         seed: int = 0,
-    ) -> "Conditioning":
+    ) -> C:
         """Encode clip and prompts once; regenerate after K frames, or inside the window."""
 
-    def start(self, conditioning: "Conditioning") -> "Controls":
+    def start(self, conditioning: C) -> "Controls":
         """The untuned controls: the source's audio latent, if any, and no text residual."""
 
     def render(
         self,
-        conditioning: "Conditioning",
+        conditioning: C,
         controls: "Controls",
         *,
         sampling: Sampling,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -14,7 +14,10 @@ from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.files import replacing
-from sparks.media.ffmpeg import MOST_PIXELS, read_frames, read_sound
+from sparks.media.colour import from_rgb, tag_colours
+from sparks.media.ffmpeg import MOST_PIXELS
+from sparks.media.picture import read_frames
+from sparks.media.sound import read_sound
 
 # What AAC can store; other rates are resampled on writing.
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -22,6 +25,7 @@ _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 6400
 # uses what memory holds after rows of macroblocks that are no multiple of 8; its plain code, in
 # several threads, depends on their timing.
 _H264 = {"crf": "14", "preset": "medium", "mbtree": "0"}
+Fit = Literal["crop", "squash"]
 _SMALLEST_SHOWN = 256  # pixels: smaller clips are enlarged where people compare them
 
 
@@ -69,6 +73,7 @@ def read_clip(
     fps: Fraction | None = None,
     size: tuple[int, int] | None = None,
     max_frames: int | None = None,
+    fit: Fit = "crop",
 ) -> Clip:
     """Decode a video file with its first sound track: upright, square pixels, one frame rate.
 
@@ -79,15 +84,16 @@ def read_clip(
     Args:
         path: any file that FFmpeg reads.
         fps: frames per second; the file's own by default.
-        size: (height, width) to fill and centre-crop to; the file's own by default.
+        size: (height, width) to bring it to; the file's own by default.
         max_frames: most frames to read, from the first.
+        fit: whether that size is filled and centre-cropped, or the whole picture squashed into it.
 
     Raises:
         SparksError: the file is missing, is no video, is damaged, has no picture, or too much.
     """
 
     def shape(frame: Tensor) -> Tensor:
-        return frame if size is None else _centre_crop(_fill(frame, size), size)
+        return frame if size is None else _shaped(frame, size, fit)
 
     frames, fps, start = read_frames(path, fps, max_frames, shape)
     sound, rate = read_sound(path, start, float(len(frames) / fps))
@@ -101,6 +107,7 @@ def fit_clip(
     temporal: int,
     size: tuple[int, int] | None = None,
     num_frames: int | None = None,
+    fit: Fit = "crop",
 ) -> Clip:
     """Bring a clip to a shape the editor accepts: sides `multiple`*i, `temporal`*k+1 frames.
 
@@ -108,8 +115,9 @@ def fit_clip(
         clip: any clip.
         multiple: pixels a side must be divisible by.
         temporal: frames per latent frame after the first.
-        size: (height, width) to fill and centre-crop to; None crops to the nearest multiples.
+        size: (height, width) to bring it to; None takes the multiples just below its own.
         num_frames: most frames to keep; the count is rounded down to the editor's grid.
+        fit: as of `read_clip`.
 
     Raises:
         SparksError: the clip is too short or too small, or `size` is off the grid.
@@ -129,23 +137,36 @@ def fit_clip(
             f"{what} does not fit this model: give clip.size [height, width] in multiples "
             f"of {multiple}"
         )
-    return replace(clip, frames=_centre_crop(_fill(clip.frames, size), target))
+    if size is None and fit == "crop":
+        return replace(clip, frames=_centre_crop(clip.frames, target))
+    return replace(clip, frames=_shaped(clip.frames, target, fit))
 
 
-def _fill(frames: Tensor, size: tuple[int, int] | None) -> Tensor:
+def _shaped(frames: Tensor, size: tuple[int, int], fit: Fit) -> Tensor:
+    if fit == "squash":
+        return _scaled(frames, size, size)
+    return _centre_crop(_fill(frames, size), size)
+
+
+def _fill(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Frames scaled so that they just cover `size`."""
     height, width = frames.shape[-2:]
-    size = size or (height, width)
     scale = max(size[0] / height, size[1] / width)
     covering = (max(size[0], round(height * scale)), max(size[1], round(width * scale)))
-    if covering == (height, width):
+    return _scaled(frames, covering, size)
+
+
+def _scaled(frames: Tensor, to: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Frames scaled bilinearly, as libswscale does; `size` is what was asked for."""
+    height, width = frames.shape[-2:]
+    if to == (height, width):
         return frames
-    if min(size) < 1 or covering[0] * covering[1] > MOST_PIXELS:
+    if min(size) < 1 or to[0] * to[1] > MOST_PIXELS:
         raise SparksError(
             f"size {size[1]}x{size[0]} cannot be filled from {width}x{height} pixels; "
             "choose another clip.size, or crop the video first"
         )
-    return F.interpolate(frames, covering, mode="bilinear", antialias=True).clamp(0, 1)
+    return F.interpolate(frames, to, mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def _centre_crop(frames: Tensor, size: tuple[int, int]) -> Tensor:
@@ -179,7 +200,8 @@ def write_clip(path: str | Path, clip: Clip, *, comment: str | None = None) -> N
     """Write an mp4: H.264 (yuv420p) with AAC sound, `comment` in the tag that survives remuxing.
 
     The file appears complete or not at all. An odd last row or column is dropped, as yuv420p
-    stores colour for pairs of pixels.
+    stores colour for pairs of pixels. Colours are BT.709's, by the matrix that players take for
+    a picture of this size, and tagged so.
 
     Examples:
         >>> write_clip("black.mp4", Clip(torch.zeros(5, 3, 96, 96), fps=Fraction(25)))
@@ -193,6 +215,7 @@ def write_clip(path: str | Path, clip: Clip, *, comment: str | None = None) -> N
         video = container.add_stream("libx264", rate=clip.fps, options=_H264)
         video.pix_fmt = "yuv420p"
         video.height, video.width = (side // 2 * 2 for side in clip.frames.shape[-2:])
+        tag_colours(video)
         # Every stream must be declared before the first packet fixes the header.
         sound = _sound_for_aac(clip)
         audio = container.add_stream("aac", rate=sound[1]) if sound else None
@@ -214,8 +237,7 @@ def _sound_for_aac(clip: Clip) -> tuple[Tensor, int] | None:
 def _encode_frames(container: Any, video: Any, frames: Tensor) -> None:
     for image in frames[..., : video.height, : video.width]:
         pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu()
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.numpy()), format="rgb24")
-        container.mux(video.encode(frame))
+        container.mux(video.encode(from_rgb(np.ascontiguousarray(pixels.numpy()))))
     container.mux(video.encode(None))
 
 

@@ -209,11 +209,12 @@ def _read(video: Path, config: Config, editor: Editor) -> Clip:
     shape = config.clip
     fps = None if shape.fps is None else Fraction(shape.fps).limit_denominator(1001)  # of 23.976
     return fit_clip(
-        read_clip(video, fps=fps, size=shape.size, max_frames=shape.num_frames),
+        read_clip(video, fps=fps, size=shape.size, max_frames=shape.num_frames, fit=shape.fit),
         multiple=editor.spatial_multiple,
         temporal=editor.temporal_compression,
         size=shape.size,
         num_frames=shape.num_frames,
+        fit=shape.fit,
     )
 
 

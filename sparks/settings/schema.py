@@ -92,11 +92,13 @@ class CriticSettings(_Plugin):
 class ClipSettings(_Section):
     """Shape the source is brought to, each its own where not given.
 
-    `size` is [height, width], filled and centre-cropped; `fps` takes the nearest frames in time;
-    of those, the first `num_frames` are kept.
+    `size` is [height, width], filled and centre-cropped, or by `fit: squash` the whole picture
+    squashed into it; `fps` takes the nearest frames in time; of those, the first `num_frames` are
+    kept.
     """
 
     size: tuple[int, int] | None = None
+    fit: Literal["crop", "squash"] = "crop"
     fps: float | None = Field(default=None, ge=0.1, le=240)
     num_frames: int | None = Field(default=None, ge=2)
 

@@ -118,6 +118,7 @@ def translate(theirs: Mapping[str, Any]) -> dict[str, Any]:
         if (value := given.get(key, default)) is not None:
             _set(ours, place, _put(key, value, put))
     _set(ours, "clip.size", [given.get("height", 320), given.get("width", 512)])
+    _set(ours, "clip.fit", "squash")
     _set(ours, "clip.fps", given.get("frame_rate"))  # the source's own unless they name one
     _set(ours, "sampling.num_inference_steps", _steps(given))
     _anchor(ours, given)

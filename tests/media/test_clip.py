@@ -1,9 +1,11 @@
 import ctypes
 import platform
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 
@@ -173,6 +175,66 @@ def test_fit_fills_and_crops_the_centre() -> None:
     fitted = fit_clip(wide, multiple=16, temporal=4, size=(32, 32), num_frames=12)
     assert fitted.frames.shape == (9, 3, 32, 32)
     assert fitted.frames[..., 1:-1].min() > 0.99
+
+
+def bars(height: int, width: int) -> torch.Tensor:
+    """Frames of which the left quarter is red and the right quarter blue."""
+    frames = torch.zeros(9, 3, height, width)
+    frames[:, 0, :, : width // 4] = 1
+    frames[:, 2, :, width * 3 // 4 :] = 1
+    return frames
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 32), (32, 96), (96, 128)])
+def test_squashing_keeps_the_whole_picture(size: tuple[int, int]) -> None:
+    wide = Clip(bars(48, 160), Fraction(25))
+    squashed = fit_clip(wide, multiple=16, temporal=4, size=size, fit="squash").frames
+    assert squashed.shape == (9, 3, *size)
+    quarter = size[1] // 4
+    assert (squashed[:, 0, :, : quarter - 1] > 0.99).all()
+    assert (squashed[:, 2, :, -quarter + 1 :] > 0.99).all()
+    assert squashed[:, :, :, quarter + 1 : -quarter - 1].max() < 0.01
+    cropped = fit_clip(wide, multiple=16, temporal=4, size=(32, 32)).frames
+    assert cropped[:, [0, 2]].max() < 0.01
+
+
+def test_squashing_without_a_size_goes_to_the_multiples_below() -> None:
+    squashed = fit_clip(
+        Clip(bars(50, 100), Fraction(25)), multiple=16, temporal=4, fit="squash"
+    ).frames
+    assert squashed.shape[-2:] == (48, 96)
+    assert squashed[..., 0, :][:, 0, 0].min() > 0.99
+    assert squashed[..., 0, :][:, 2, -1].min() > 0.99
+
+
+@pytest.mark.parametrize("size", [(320, 512), (96, 64), (720, 960)])
+def test_squashing_is_what_libswscale_does(size: tuple[int, int]) -> None:
+    """The authors' code has PyAV reformat each frame, by its default, bilinear."""
+    noise = torch.rand(1, 1, 45, 80, generator=torch.Generator().manual_seed(3))
+    picture = torch.nn.functional.interpolate(noise, scale_factor=8, mode="bilinear")
+    pixels = (picture[0, 0, ..., None].expand(-1, -1, 3) * 255).round().byte().numpy()
+    theirs = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    theirs = torch.from_numpy(theirs.to_ndarray(format="rgb24", width=size[1], height=size[0]))
+    clip = Clip(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255, Fraction(25))
+    ours = fit_clip(
+        replace(clip, frames=clip.frames.repeat(2, 1, 1, 1)),
+        multiple=1,
+        temporal=1,
+        size=size,
+        fit="squash",
+    )
+    stray = (ours.frames[0].permute(1, 2, 0) * 255 - theirs).abs()
+    assert stray.mean() < 1
+    assert stray.max() < 8
+
+
+def test_a_file_is_squashed_as_it_is_read(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mp4", Clip(bars(48, 160), Fraction(25)))
+    whole = fit_clip(
+        read_clip(tmp_path / "a.mp4"), multiple=8, temporal=4, size=(32, 40), fit="squash"
+    )
+    read = read_clip(tmp_path / "a.mp4", size=(32, 40), fit="squash")
+    assert torch.equal(read.frames, whole.frames)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,18 @@ import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 import pytest
+import torch
 
 from sparks.cli import main
 from sparks.errors import SparksError
 from sparks.media import picture
 from sparks.media.clip import fit_clip, read_clip
+from sparks.runs.prepare import prepare
 from tests.editors.conftest import write_model
 from tests.media.test_films import FILMS
 from tests.media.test_streams import cover
@@ -213,6 +216,25 @@ def test_difficult_files_are_edited_whole(
     assert edited.frames.shape == (9, 3, 32, 32)
     assert edited.fps == Fraction(25, 2)
     check_sound(film, edited)
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+def test_an_edit_is_of_the_clip_in_the_fit_that_was_asked_for(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: Literal["crop", "squash"]
+) -> None:
+    path = Film(size=(192, 48)).write(tmp_path)
+    monkeypatch.chdir(workplace)
+    settings = {
+        "video": str(path),
+        "prompt": "red ball jumps",
+        "model": "model",
+        "critic": {"name": "critic.py:Redness"},
+        "clip": {"fit": fit},
+    }
+    source = prepare(settings).source
+    assert torch.equal(
+        source.frames, read_clip(path, fps=Fraction(25, 2), size=(32, 32), fit=fit).frames[:9]
+    )
 
 
 @pytest.mark.parametrize("name", ["folder", "pipe", "words", "huge"])

@@ -68,6 +68,7 @@ def test_their_files_are_settings(repository: Path) -> None:
     config = Config.resolve(merge(read_settings("reference"), read_settings(file)))
     assert (config.prompt, config.prefix_frames, config.seed) == ("A red rose blooming.", 10, 7)
     assert (config.clip.size, config.clip.num_frames, config.clip.fps) == ((320, 512), 95, None)
+    assert config.clip.fit == "squash"
     watch = config.critic.watch
     assert (watch.num_frames, watch.sampling, watch.windows, watch.start) == (8, "normal", 3, 4)
     assert config.critic.options["size"] == [224, 224]

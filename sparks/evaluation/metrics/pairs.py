@@ -120,18 +120,18 @@ def _source_of(run: Path, config: Config, facts: Mapping[str, Any], given: Path 
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "source.mp4"
             default_task().source.write(path)
-            return read_clip(path, fps=fps, size=shape.size)
+            return read_clip(path, fps=fps, size=shape.size, fit=shape.fit)
     home = Path(facts.get("cost", {}).get("folder", ""))
     places = [given] if given else [home / str(config.video), Path(str(config.video))]
     video = next((place for place in places if place.is_file()), None)
     if video is None:
         raise SparksError(f"{run} edits {config.video}, which is not there; say --source VIDEO")
-    return read_clip(video, fps=fps, size=shape.size)
+    return read_clip(video, fps=fps, size=shape.size, fit=shape.fit)
 
 
 def _as_edited(own: Clip, config: Config, edit: Clip) -> Clip:
     """Cropped, not scaled, where the model's grid was all that changed the size."""
-    if config.clip.size is not None:
+    if config.clip.size is not None or config.clip.fit == "squash":
         return own
     height, width = edit.frames.shape[-2:]
     top, left = (own.frames.shape[-2] - height) // 2, (own.frames.shape[-1] - width) // 2

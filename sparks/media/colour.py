@@ -9,12 +9,13 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from torch import Tensor
 
 from sparks.media.ffmpeg import Notes
 
-_UNSAID = 2  # of a matrix, in FFmpeg's numbering
+_UNSAID = 2  # of a matrix, in FFmpeg's numbers
+_BT709, _BT601, _BT2020 = 1, 5, 9  # of matrices, in libswscale's
 _HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 _WIDE = {  # to BT.709 in linear light
     ColorPrimaries.BT2020: (
@@ -34,9 +35,9 @@ _KNEE = 0.7  # of white: where highlights begin to be pressed together
 _SCREEN = 2.4  # gamma of BT.1886
 
 
-def guessed_matrix(width: int, height: int) -> Colorspace:
+def guessed_matrix(width: int, height: int) -> int:
     """BT.709 from 1280 columns or 577 lines on, else BT.601."""
-    return Colorspace.ITU709 if width >= 1280 or height > 576 else Colorspace.ITU601
+    return _BT709 if width >= 1280 or height > 576 else _BT601
 
 
 def rgb(frame: Any, size: tuple[int, int]) -> Tensor:
@@ -55,7 +56,7 @@ def rgb(frame: Any, size: tuple[int, int]) -> Tensor:
 def tag_colours(stream: Any) -> None:
     """Tags for a stream that is to hold frames of `from_rgb`."""
     matrix = guessed_matrix(stream.width, stream.height)
-    stream.codec_context.colorspace = 1 if matrix == Colorspace.ITU709 else 6
+    stream.codec_context.colorspace = 1 if matrix == _BT709 else 6
     stream.codec_context.color_range = ColorRange.MPEG
     stream.codec_context.color_primaries = ColorPrimaries.BT709
     stream.codec_context.color_trc = ColorTrc.BT709
@@ -69,11 +70,11 @@ def from_rgb(pixels: np.ndarray) -> Any:
     )
 
 
-def _matrix(frame: Any) -> Colorspace | None:
+def _matrix(frame: Any) -> int | None:
     if frame.colorspace != _UNSAID or frame.format.is_rgb:
         return None  # as the frame says
     if frame.color_trc in _HDR or frame.color_primaries == ColorPrimaries.BT2020:
-        return Colorspace.BT2020
+        return _BT2020
     return guessed_matrix(frame.width, frame.height)
 
 

@@ -181,8 +181,18 @@ FILMS = CODECS | TIMES | SHAPES | TURNED | COLOURS | SOUNDS
 COARSE = {"gif": 20, "pause-gif": 20}  # have 256 colours
 
 
-def test_the_zoo_is_large() -> None:
+def test_the_zoo_is_large_and_the_docs_count_it() -> None:
     assert len(FILMS) >= 120
+    docs = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    for kind, films in (
+        ("codecs and containers", CODECS),
+        ("times and rates", TIMES),
+        ("shapes", SHAPES),
+        ("turned and mirrored", TURNED),
+        ("matrices and ranges", COLOURS),
+        ("sounds", SOUNDS),
+    ):
+        assert f"{kind} | {len(films)} |" in docs, kind
 
 
 @pytest.mark.parametrize("name", FILMS)

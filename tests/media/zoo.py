@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 from torch import Tensor
 
 from sparks.media.clip import Clip
@@ -26,14 +26,7 @@ PLACES = {(-1, -1): RED, (1, -1): GREEN, (-1, 1): BLUE}  # x, y; the fourth is g
 UPRIGHT = (1, 0, 0, 1)
 FULL = {"color_range": 2}
 # What FFmpeg's numbers for a matrix mean to libswscale.
-MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-}
+MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 
 
 def even(count: int, fps: Fraction | int = 25, start: Fraction | int = 0) -> list[Fraction]:
@@ -129,7 +122,7 @@ class Film:
     def frame(self, time: Fraction) -> av.VideoFrame:
         """The same, stored as the film stores it."""
         width, height = self.size
-        guess = Colorspace.ITU709 if width >= 1280 or height > 576 else Colorspace.ITU601
+        guess = 1 if width >= 1280 or height > 576 else 5
         return av.VideoFrame.from_ndarray(self.picture(time), format="rgb24").reformat(
             format=self.pixels,
             dst_colorspace=MATRICES.get(self.tags.get("colorspace", 2), guess),

@@ -252,9 +252,7 @@ def test_a_second_with_two_runs_gives_them_two_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    taken = []
-    for _ in range(3):
-        taken.append(new_folder("bench"))
-        taken[-1].mkdir(parents=True)
+    taken = [new_folder("bench") for _ in range(3)]
+    assert all(folder.is_dir() for folder in taken)
     assert len(set(taken)) == 3
     assert all(folder.name.split("-")[2] == "bench" for folder in taken)

@@ -207,3 +207,38 @@ def test_a_folder_with_other_things_is_left_alone(
     code, _, err = sparks("compare", str(laid / "layout.yaml"), "--output", "mine")
     assert code == 2
     assert "mine holds no comparison" in err
+
+
+def test_the_papers_figures_are_made_from_what_was_kept(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    scene, rows = world.draw(1, 5, ("jump",)), []
+    source, edit = (world.render(scene.acting(action))[0] for action in ("stay", "jump"))
+    folder = tmp_path / "modality"
+    write_clip(folder / "sources" / "00-jump.mp4", Clip(source, world.FPS))
+    for setting, frames in (("both", edit), ("text", source), ("audio", source)):
+        cell = f"cells/{setting}/00-jump-42"
+        write_clip(folder / cell / "edited.mp4", Clip(frames, world.FPS))
+        write_clip(folder / cell / "baseline.mp4", Clip(source, world.FPS))
+        words = scene.prompts()[0]
+        rows.append(
+            {"setting": setting, "task": "00-jump", "prompt": words, "folder": cell, "seed": 42}
+        )
+    with (folder / "cells.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    command = ["benchmarks/paper_figures.py", "table_1", str(folder), str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, *command, "--metrics", "l1"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("| Alignment |"))
+    text, audio, both = map(float, line.split(" | ")[1:4])
+    assert both == 10 > text == audio
+    assert line.endswith("| 7.3 | 7.1 | 7.5 |")  # the paper's
+    assert (tmp_path / "out" / "sheets" / "00-jump.png").is_file()
+    assert (tmp_path / "out" / "index.html").is_file()

@@ -72,22 +72,26 @@ def compare(path: Path, folder: Path) -> str:
         SparksError: a layout that cannot be, videos or a judge that are not there, or a folder that
             holds other things.
     """
-    layout = read_layout(path)
+    return compare_layout(read_layout(path), folder)
+
+
+def compare_layout(layout: Layout, folder: Path) -> str:
+    """As `compare`, of a layout that is at hand."""
     how = _how(layout.judge) if layout.judge is not None else None
     choice = choose(layout.metrics)
     _check_folder(folder)
     with locked(folder) as free:
         if not free:
             raise SparksError(f"{folder} is in use by another process; wait for it, or stop it")
-        return _compare(path, layout, choice, how, folder)
+        return _compare(layout, choice, how, folder)
 
 
-def _compare(path: Path, layout: Layout, choice: Choice, how: Judging | None, folder: Path) -> str:
+def _compare(layout: Layout, choice: Choice, how: Judging | None, folder: Path) -> str:
     from sparks.evaluation.comparison.page import as_markdown, as_page
 
     comparison = lay(layout, folder)
     if not comparison.scenarios:
-        raise SparksError(f"{path}: no scenario has a source; nothing can be compared")
+        raise SparksError("no scenario of the layout has a source; nothing can be compared")
     comparison.save(folder)
     found = Compared(comparison)
     _measure(found, layout, choice, folder)

@@ -322,13 +322,15 @@ def _experiment(
     as_json: bool,
     dry_run: bool,
 ) -> str:
-    from sparks.experiments.bench import run_experiment
+    from sparks.experiments.bench import check_plan, run_experiment
     from sparks.experiments.requests import describe, rehearse
     from sparks.runs.folder import new_folder
 
     if dry_run:
         rehearsed = rehearse(plan, output)
         return json.dumps(rehearsed) if as_json else printable(describe(rehearsed))
+    if plan is not None:
+        check_plan(plan)  # before a folder is made for it
     folder = output or new_folder(name)
     text = run_experiment(folder, plan, jobs=jobs, sheets=sheets, metrics=metrics)
     if as_json:

@@ -27,7 +27,7 @@ fetch({CRITIC!r})
 critic = QwenCritic({CRITIC!r})
 odds = critic.log_odds(torch.rand(1, 4, 3, 64, 64), "a red ball jumps")
 assert odds.isfinite().all()
-print(editor.folder.path)
+print(editor.folder)
 print(find({CRITIC!r}))
 """
 REFUSE = """

@@ -81,11 +81,12 @@ def _likeness(frames: Tensor, scenes: world.Scenes, seen: Track) -> Likeness:
     pose, there = _first_guess(scenes, seen)
     empty = _without_object(scenes)
     crop, away = _crop(frames, empty, pose)
-    pose = _refined(crop, away, scenes, pose)
+    followed, pose = pose, _refined(crop, away, scenes, pose)
     own = _explained(crop, away, scenes, scenes.shape, pose, pose)
     others = [
-        _explained(crop, away, scenes, *_instead(scenes, pose, step), pose)
+        _explained(crop, away, scenes, *_instead(scenes, tried, step), pose)
         for step in range(1, len(SHAPES))
+        for tried in (followed, pose)  # the second was refined for another shape
     ]
     moved = torch.stack(
         [

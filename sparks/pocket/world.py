@@ -279,7 +279,7 @@ def silhouette(
 
 def _outline(shape: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Signed distance to the shape's outline in units of its radius, negative inside."""
-    (first, *rest) = shape.unique().tolist()
+    first, *rest = shape.unique().tolist() or [0]  # of no scenes, any
     found = _OUTLINES[first](u, v)
     for index in rest:
         found = torch.where(shape == index, _OUTLINES[index](u, v), found)

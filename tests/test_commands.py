@@ -156,6 +156,7 @@ VALUES: dict[str, Any] = {
     "clip.size": [48, 72],
     "clip.fps": 12.0,
     "clip.num_frames": 17,
+    "clip.fit": "squash",
     "critic.name": "clip",
     "critic.model": "my-model/critic",
     "critic.dtype": "bfloat16",

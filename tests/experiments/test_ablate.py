@@ -126,7 +126,14 @@ def test_another_process_does_the_same(workplace: Path, monkeypatch: pytest.Monk
         for name in ("alone", "apart")
     )
     assert [row["setting"] for row in alone] == ["text", "audio"]
-    assert alone == apart
+    for one, other in zip(alone, apart, strict=True):
+        # Processes with other numbers of threads round differently in the last digits.
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            if isinstance(value, float):
+                assert other[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+            else:
+                assert other[name] == value, name
 
 
 def _timeless(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""A look at an edit before its search: is it worth the time?"""

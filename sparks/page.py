@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1e; --soft: #6b6b70; --line: #d9d9de;
   --paper: #fdfdfb; --raised: #f2f2ee; --accent: #0b61a4; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8e8e6; --soft: #9a9aa0; --line: #3a3a3f;
@@ -40,7 +40,7 @@ figure video.small { image-rendering: pixelated; }
 figcaption { font-size: .8rem; line-height: 1.35; margin-top: .25rem; white-space: pre-line; }
 """
 # The videos of a row run together while they are in sight; a click stops and starts the row.
-_SCRIPT = """
+SCRIPT = """
 const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
 for (const row of document.querySelectorAll('.row')) {
   const videos = [...row.querySelectorAll('video')];
@@ -66,7 +66,7 @@ def is_page(path: Path) -> bool:
     if not path.exists():
         return True
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return _MARK in text or _STYLE in text
+    return _MARK in text or STYLE in text
 
 
 def page(title: str, *sections: str) -> str:
@@ -74,9 +74,9 @@ def page(title: str, *sections: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
         '</title><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{_MARK}<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"{_MARK}<style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(sections)
-        + f"\n<script>{_SCRIPT}</script>\n</body></html>\n"
+        + f"\n<script>{SCRIPT}</script>\n</body></html>\n"
     )
 
 

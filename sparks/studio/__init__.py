@@ -1,0 +1,1 @@
+"""In the browser: servers that start `sparks` processes and read folders."""

@@ -15,6 +15,7 @@ from sparks.errors import SparksError, printable
 from sparks.evaluation.cli import app as evaluation
 from sparks.files import place
 from sparks.pocket.cli import app as pocket
+from sparks.studio.cli import app as studio
 from sparks.terminal import open_streams
 
 INTERRUPTED = 130  # exit code, as shells have it
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(pocket, name="pocket")
 app.add_typer(evaluation)  # its commands beside those below
+app.add_typer(studio)
 
 
 @app.callback()
@@ -109,6 +111,10 @@ def solve(
     preview_every: Annotated[
         int | None, typer.Option(metavar="N", help="Write the best so far into previews/.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="all|best|N", help="Controls of evaluations, to pick from by eye."),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
@@ -141,6 +147,7 @@ def solve(
         "seed": seed,
         "sound": sound,
         "preview_every": preview_every,
+        "keep": keep,
     }
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):

@@ -34,6 +34,7 @@ img.plot { max-width: 100%; height: auto; background: #fff; border-radius: 6px; 
 .row > h3 { margin: 0 0 .4rem; font-size: 1rem; }
 .row > div { display: flex; flex-wrap: wrap; gap: .7rem; }
 figure { margin: 0; width: 11rem; }
+.large figure { flex: 1 1 17rem; width: auto; max-width: 40rem; }
 figure video { width: 100%; display: block; border-radius: 4px; background: var(--raised);
   cursor: pointer; }
 figure video.small { image-rendering: pixelated; }
@@ -115,11 +116,16 @@ def image(path: str, alt: str) -> str:
     return f'<p><img class="plot" src="{quote(path)}" alt="{escape(alt)}"></p>'
 
 
-def video_row(heading: str, videos: Mapping[str, str]) -> str:
-    """Videos beside the page that run together, by caption (line breaks are kept)."""
+def video_row(heading: str, videos: Mapping[str, str], *, large: bool = False) -> str:
+    """Videos beside the page that run together, by caption (line breaks are kept).
+
+    With `large`, they share the width of the page instead of being of one small size.
+    """
     figures = "\n".join(
         f'<figure><video src="{quote(path)}" muted loop playsinline preload="metadata"></video>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for caption, path in videos.items()
     )
-    return f'<div class="row"><h3>{escape(heading)}</h3><div>{figures}</div></div>'
+    title = f"<h3>{escape(heading)}</h3>" if heading else ""
+    kind = "row large" if large else "row"
+    return f'<div class="{kind}">{title}<div>{figures}</div></div>'

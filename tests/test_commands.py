@@ -58,7 +58,8 @@ def quoted() -> list[str]:
 
 
 def _commands() -> set[str]:
-    text = (ROOT / "sparks" / "cli.py").read_text(encoding="utf-8")
+    rooms = [ROOT / "sparks" / room / "cli.py" for room in ("", "evaluation", "studio")]
+    text = "".join(path.read_text(encoding="utf-8") for path in rooms)
     return {*re.findall(r"@app\.command\(.*?\)\ndef (\w+)", text), "pocket"}
 
 
@@ -171,6 +172,7 @@ VALUES: dict[str, Any] = {
     "budget": "renders=3",
     "sound": "tuned",
     "preview_every": 3,
+    "keep": "all",
     "listeners": ["tensorboard"],
     "sampling.schedule": "distilled",
     "sampling.frozen_audio_sigma": "zero",

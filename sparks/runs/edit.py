@@ -12,10 +12,11 @@ from torch import Tensor
 
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
-from sparks.media.clip import Clip
+from sparks.media.clip import Clip, write_clip
 from sparks.models.memory import enough_memory, peak_memory
 from sparks.runs.cache import Cache
-from sparks.runs.folder import Run
+from sparks.runs.folder import SOURCE, Run
+from sparks.runs.keeping import Keeping, read_keep
 from sparks.runs.prepare import Prepared, prepare
 from sparks.runs.previews import Previews
 from sparks.runs.progress import Silent
@@ -46,7 +47,7 @@ def edit(
         output: the run folder; a new one under `runs` by default.
         reporter: where progress is shown.
         cache: what an earlier edit loaded, taken over where it is the same.
-        pictures: also write `side_by_side.mp4`, `contact_sheet.png` and `curve.png`.
+        pictures: also write `source.mp4`, `side_by_side.mp4`, `contact_sheet.png` and `curve.png`.
 
     Raises:
         SparksError: something about the input is wrong, and nothing has been written; or the final
@@ -133,6 +134,9 @@ def _search(run: Run, prepared: Prepared, reporter: Silent, pictures: bool = Tru
     if problem.objective.needs_reference:
         reporter.stage("rendering the baseline")
         _ = problem.baseline
+    if pictures and not (run.folder / SOURCE).exists():
+        write_clip(run.folder / SOURCE, prepared.source)
+    _keep(run, prepared, reporter)
     reporter.search(problem)
     with contextlib.ExitStack() as closing:
         outcome = solve(
@@ -143,6 +147,17 @@ def _search(run: Run, prepared: Prepared, reporter: Silent, pictures: bool = Tru
             journal=run.journal,
         )
     return _conclude(run, prepared, outcome, reporter, pictures)
+
+
+def _keep(run: Run, prepared: Prepared, reporter: Silent) -> None:
+    """See that the candidates stay that the settings ask for, and say how much that is."""
+    most = read_keep(prepared.config.keep)
+    if most == 0:
+        return
+    keeping = Keeping(run.folder, most, prepared.problem)
+    keeping.recall(run.journal.rows if run.journal else [])
+    reporter.stage(keeping.plan)
+    prepared.problem.observers.append(keeping)
 
 
 def _followers(folder: Path, prepared: Prepared, closing: contextlib.ExitStack) -> list[Listener]:
@@ -167,7 +182,7 @@ def _conclude(
     edited = problem.render(best, config.guidance.final, noise)
     baseline = prepared.baseline()
     result = _result(run.folder, prepared, outcome, baseline, edited)
-    made = recipe(config, prepared.facts, result, outcome.best.index, noise)
+    made = recipe(config, prepared.facts, result.scores, outcome.best.index, noise)
     reporter.stage("writing the videos")
     run.save_best(best, made)
     source = prepared.source if config.sound != "none" else replace(prepared.source, waveform=None)

@@ -4,7 +4,9 @@ config.yaml         resolved settings, from which the run can be repeated
 run.json            seeds and source; versions and machine under `cost`
 history.jsonl       one row per evaluation, as of `sparks.search.journal`; machine under `cost`
 best.safetensors    best controls, with metadata
-baseline.mp4  edited.mp4  side_by_side.mp4  contact_sheet.png  curve.png
+source.mp4  baseline.mp4  edited.mp4  side_by_side.mp4  contact_sheet.png  curve.png
+kept/  picks/       with --keep: controls of the evaluations, and what was rendered of them
+picked.*            what was picked by eye, as of `sparks.runs.picking`
 result.json         what `sparks solve --json` prints
 """
 
@@ -45,11 +47,15 @@ _WRITTEN = {
         "state.previous.safetensors",
     ),
     *("best.safetensors", "baseline.mp4", "edited.mp4", "side_by_side.mp4", "contact_sheet.png"),
-    *("curve.png", "result.json", "index.html", "metrics.json", *LOCKS),
+    *("curve.png", "result.json", "index.html", "metrics.json", "source.mp4", *LOCKS),
+    *("picked.mp4", "picked.safetensors", "picked.json", "picked_side_by_side.mp4"),
 }
+_FOLDERS = ("previews", "kept", "picks")
+SOURCE = "source.mp4"  # as it was edited
 # A file of a run while it is being written, as `sparks.files.replacing` names it.
 _UNFINISHED = re.compile(
-    r"\.(config|run|result|state|best|baseline|edited|side_by_side|contact_sheet|curve|gap|index)"
+    r"\.(config|run|result|state|best|source|baseline|edited|side_by_side|contact_sheet|curve|gap"
+    r"|index|picked|picked_side_by_side)"
     r"-[a-z0-9_]{8}\.(yaml|json|safetensors|mp4|png|html)"
 )
 _FREE = "-"  # no run has this name
@@ -67,6 +73,7 @@ class Run:
         folder: the directory itself; `runs/<time>-<name>` if None.
         name: of the edit, for the default folder.
         begun: it was begun before, to go on with.
+        reading: or only to be looked at, whatever another process does there.
 
     Raises:
         SparksError: a new folder holds files already or cannot be written; one to go on with holds
@@ -74,13 +81,18 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path | None = None, name: str = "edit", *, begun: bool = False
+        self,
+        folder: Path | None = None,
+        name: str = "edit",
+        *,
+        begun: bool = False,
+        reading: bool = False,
     ) -> None:
         self._name = None if folder else _slug(name)  # of a folder that is still to be made
         self.folder = folder or Path("runs") / _slug(name)
         self.journal: Journal | None = None
         if begun:
-            self._reopen()
+            self._reopen(reading)
         else:
             _check_free(self.folder if folder else Path("runs") / _FREE)
 
@@ -164,13 +176,13 @@ class Run:
         if self.journal is not None:
             self.journal.close()
 
-    def _reopen(self) -> None:
+    def _reopen(self, reading: bool) -> None:
         if not is_run(self.folder):
             raise SparksError(
                 f"no run at {self.folder} to go on with; name a folder with the config.yaml and "
                 "run.json of a run, or start one without --resume"
             )
-        if self.result is not None and self.result.finished:
+        if reading or (self.result is not None and self.result.finished):
             return  # it can be told of wherever it lies, on a disk that nothing can be written to
         self.journal = Journal(self.folder)
         for path in self.folder.iterdir():  # being written when the process ended
@@ -180,8 +192,7 @@ class Run:
 
     def save_best(self, controls: Controls, metadata: Mapping[str, Any]) -> None:
         """Write the best controls; metadata values other than text are stored as JSON."""
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
-        save_controls(self.folder / "best.safetensors", controls, texts)
+        save_controls(self.folder / "best.safetensors", controls, as_texts(metadata))
 
     def save_videos(
         self, source: Clip, baseline: Clip, edited: Clip, recipe: str, pictures: bool = True
@@ -217,6 +228,11 @@ class Run:
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_text(self.folder / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def as_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata as safetensors take it: what is no text becomes JSON."""
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
 
 
 def draw_curve(path: Path, rows: Sequence[Row]) -> None:
@@ -287,7 +303,7 @@ def discard(folder: Path) -> None:
     if not is_run(folder):
         return
     for path in folder.iterdir():
-        if path.name == "previews":
+        if path.name in _FOLDERS and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name in _WRITTEN or _UNFINISHED.fullmatch(path.name):
             path.unlink()

@@ -9,24 +9,22 @@ from typing import Any
 from sparks.editors.controls import controls_metadata
 from sparks.errors import SparksError
 from sparks.media.ffmpeg import check_video, opened
-from sparks.runs.result import Result
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
 
 log = logging.getLogger("sparks")
 
 
-def recipe(config: Config, facts: Settings, result: Result, index: int, noise: int) -> Settings:
+def recipe(config: Config, facts: Settings, scores: Settings, index: int, noise: int) -> Settings:
     """Everything that an edit is repeated from, and what it reached.
 
     Args:
         config: resolved.
         facts: source, clip, kept frames, seeds and fingerprints, as in `run.json`.
-        result: what it reached.
+        scores: what it reached.
         index: of the evaluation that was rendered.
         noise: seed of its noise.
     """
-    scores = {name: value for name, value in result.json().items() if name.startswith("p_yes")}
     return {
         **facts,
         "seeds": facts["seeds"] | {"noise": noise},
@@ -34,7 +32,7 @@ def recipe(config: Config, facts: Settings, result: Result, index: int, noise: i
         "solver": config.solver.name,
         "space": config.space.name,
         "index": index,
-        "scores": scores | {"total": result.total},
+        "scores": scores,
         "config": config.model_dump(mode="json"),
     }
 

@@ -9,13 +9,18 @@ from typing import Any
 from sparks import page
 from sparks.errors import SparksError
 from sparks.files import write_text
-from sparks.runs.folder import draw_curve
+from sparks.runs.folder import SOURCE, draw_curve
 from sparks.runs.progress import verdict
 from sparks.runs.result import read_result
 from sparks.runs.watch import history, read_json
 from sparks.search.history import Row
 
-_VIDEOS = {"baseline": "prompt only", "edited": "edited", "side_by_side": "all in a row"}
+_MADE = {
+    "baseline.mp4": "prompt only",
+    "edited.mp4": "edit",
+    "picked.mp4": "picked by eye",
+}
+_ROW = "side_by_side.mp4"
 _PICTURES = {
     "contact_sheet": "Frames",
     "curve": "Loss and P(yes) over the search",
@@ -42,7 +47,8 @@ def report(run: Path) -> Path:
         draw_curve(run / "curve.png", rows)
     sections = [
         page.paragraph(_state(rows, result)),
-        _videos(run),
+        page.paragraph(judged(result)) if judged(result) else "",
+        _videos(run, result),
         *(
             page.section(heading, page.image(f"{name}.png", heading))
             for name, heading in _PICTURES.items()
@@ -75,14 +81,51 @@ def _state(rows: list[Row], result: Mapping[str, Any]) -> str:
     return f"Not finished: {len(rows)} evaluations{so_far}."
 
 
-def _videos(run: Path) -> str:
+def _videos(run: Path, result: Mapping[str, Any]) -> str:
+    """The source first; what was made of it beside it, with what critic and judge say."""
+    names = {SOURCE: "source", **_MADE}
     videos = {
-        text: f"{name}.mp4" for name, text in _VIDEOS.items() if (run / f"{name}.mp4").exists()
+        _caption(name, text, run, result): name
+        for name, text in names.items()
+        if (run / name).exists()
     }
-    if "edited" not in videos:
+    if not (run / "edited.mp4").exists():
         for preview in sorted((run / "previews").glob("*.mp4"))[-1:]:
             videos[f"best so far, evaluation {int(preview.stem)}"] = f"previews/{preview.name}"
-    return page.section("Videos", page.video_row("", videos)) if videos else ""
+    parts = [page.video_row("", videos, large=True)] if videos else []
+    if (run / _ROW).exists() and not (run / SOURCE).exists():  # of a run from before it was kept
+        parts = [page.video_row("", {"source, prompt only, edit": _ROW}, large=True)]
+    return page.section("Videos", *parts) if parts else ""
+
+
+def _caption(name: str, text: str, run: Path, result: Mapping[str, Any]) -> str:
+    """A name, and below it every P(yes) that there is of the video."""
+    if name == "picked.mp4":
+        picked = read_json(run / "picked.json")
+        lines = {"critic": picked.get("p_yes"), "judge": picked.get("p_yes_judge")}
+        text = f"{text}, evaluation {picked.get('evaluation')}"
+    else:
+        what = name.removesuffix(".mp4")
+        what = "transfer" if what == "edited" and f"p_yes_{what}" not in result else what
+        lines = {"critic": result.get(f"p_yes_{what}"), "judge": result.get(f"p_yes_judge_{what}")}
+    said = [f"{who} {p_yes:.3f}" for who, p_yes in lines.items() if isinstance(p_yes, float)]
+    return "\n".join([text, *([f"P(yes): {', '.join(said)}"] if said else [])])
+
+
+def judged(result: Mapping[str, Any]) -> str:
+    """What the held-out judge says of an edit; nothing without one.
+
+    Examples:
+        >>> judged({"p_yes_judge_edited": 0.1})
+        'The held-out judge, which the search has not seen, says no: P(yes) 0.100.'
+    """
+    after, before = (result.get(f"p_yes_judge_{name}") for name in ("edited", "baseline"))
+    if after is None:
+        return ""
+    told = f" (prompt only {before:.3f})" if before is not None else ""
+    answer = "yes" if after > 0.5 else "no"
+    who = "The held-out judge, which the search has not seen,"
+    return f"{who} says {answer}: P(yes) {after:.3f}{told}."
 
 
 def _evaluations(rows: list[Row]) -> str:

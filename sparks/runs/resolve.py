@@ -17,6 +17,7 @@ from sparks.models.machine import check_device, read_dtype
 from sparks.models.weights import fetch, find, is_hub_id
 from sparks.pocket.tasks import PocketTask, default_task
 from sparks.registry import complete, declared
+from sparks.runs.keeping import read_keep
 from sparks.runs.suitable import check_suitable
 from sparks.runs.trackers import check_trackers
 from sparks.search.budget import Budget
@@ -114,6 +115,7 @@ def _asked(task: PocketTask | None) -> Settings:
 
 def _check(config: Config) -> None:
     Budget.parse(config.budget)
+    read_keep(config.keep)
     check_trackers(config.listeners)
     registry.editors.get(config.editor.name)
     registry.spaces.get(config.space.name)

@@ -59,6 +59,12 @@ class Result:
         return sum(self.losses.values())
 
     @property
+    def scores(self) -> dict[str, float | None]:
+        """Every P(yes), and the loss of the best."""
+        numbers = {n: value for n, value in asdict(self).items() if n.startswith("p_yes")}
+        return {**numbers, "total": self.total}
+
+    @property
     def finished(self) -> bool:
         """Whether the search is over; it can go on after a stop from outside."""
         return self.stopped_by not in STOPPED_FROM_OUTSIDE

@@ -68,6 +68,10 @@ class Evaluation:
 
     @property
     def z_sha256(self) -> str:
-        """Fingerprint of `z` (float32, little endian)."""
-        values = self.z.detach().cpu().numpy().astype("<f4")
-        return hashlib.sha256(values.tobytes()).hexdigest()
+        """Fingerprint of `z`."""
+        return z_sha256(self.z)
+
+
+def z_sha256(z: Tensor) -> str:
+    """Fingerprint of a candidate's numbers (float32, little endian)."""
+    return hashlib.sha256(z.detach().cpu().numpy().astype("<f4").tobytes()).hexdigest()

@@ -129,7 +129,7 @@ class ObjectiveSettings(_Section):
 # What a search does not depend on; the video is told by its own digest.
 _APART: Any = {
     **dict.fromkeys(
-        ("video", "device", "budget", "sound", "preview_every", "listeners", "judge"), True
+        ("video", "device", "budget", "sound", "preview_every", "keep", "listeners", "judge"), True
     ),
     "guidance": {"final"},
 }
@@ -165,6 +165,7 @@ class Config(_Section):
     seed: int = Field(default=42, ge=0, lt=2**63)
     sound: Sound = "source"
     preview_every: int | None = Field(default=None, ge=1)
+    keep: str = "best"
     listeners: tuple[str, ...] = ()
 
     @model_validator(mode="before")

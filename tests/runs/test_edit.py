@@ -46,6 +46,7 @@ FILES = {
     "run.json",
     "history.jsonl",
     "best.safetensors",
+    "source.mp4",
     "baseline.mp4",
     "edited.mp4",
     "side_by_side.mp4",

@@ -200,9 +200,10 @@ def test_commands_show_a_run_and_its_transfer(
     assert "run/index.html" in out
     page = (workplace / "run" / "index.html").read_text()
     assert "The critic says" in page
+    assert page.index("source.mp4") < page.index("baseline.mp4") < page.index("edited.mp4")
     links = set(re.findall(r'src="([^"]+)"', page))
     assert links == {
-        *("baseline.mp4", "edited.mp4", "side_by_side.mp4", "contact_sheet.png", "curve.png"),
+        *("source.mp4", "baseline.mp4", "edited.mp4", "contact_sheet.png", "curve.png"),
     }
     assert all((workplace / "run" / link).is_file() for link in links)
     code, _, err = sparks("transfer", "run", "--video", "own.mp4", *asked[:-1], "moved")

@@ -39,6 +39,7 @@ def batch(session: Session, count: int) -> dict[str, Any]:
     z = candidates(session, count)
     session.problem.evaluate(z)
     if session.device.type == "cuda":
+        release_memory()
         torch.cuda.reset_peak_memory_stats(session.device)
     start = time.perf_counter()
     evaluations = session.problem.evaluate(z)
@@ -47,22 +48,29 @@ def batch(session: Session, count: int) -> dict[str, Any]:
         "batch": count,
         "seconds": (time.perf_counter() - start) / count,
         "peak_bytes": peak_memory(session.device),
+        "reserved_bytes": reserved_memory(session.device),
         "totals": [evaluation.total for evaluation in evaluations],
     }
     say(json.dumps(result))
     return result
 
 
+def reserved_memory(device: torch.device) -> int:
+    """Most bytes that torch took from the GPU, graphs' own among them; 0 elsewhere."""
+    return int(torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else 0
+
+
 def leave(session: Session, size: float) -> None:
     """Let this process have so many bytes of the card, and no more."""
     release_memory()
     whole = torch.cuda.get_device_properties(session.device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, size / whole), session.device)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, size / whole))  # of this device
 
 
 def in_halves(session: Session, largest: dict[str, Any], alone: dict[str, Any]) -> dict[str, Any]:
     """The largest batch where only a third of what it needs over a single one is there."""
-    needed, least = largest["peak_bytes"], alone["peak_bytes"]
+    session.set_levers(LTX2Levers())  # without the memory of graphs
+    needed, least = largest["reserved_bytes"], alone["reserved_bytes"]
     leave(session, least + (needed - least) / 3)
     evaluations = session.problem.evaluate(candidates(session, largest["batch"]))
     totals = [evaluation.total for evaluation in evaluations]

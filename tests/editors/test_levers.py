@@ -41,10 +41,12 @@ def gradient(editor: LTX2Editor, conditioning: Conditioning) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     controls = Controls(
         start.alpha.requires_grad_(),
-        (0.3 * torch.randn(start.delta_v.shape, generator=generator)).requires_grad_(),
+        (0.3 * torch.randn(start.delta_v.shape, generator=generator))
+        .to(editor.device)
+        .requires_grad_(),
     )
     frames = editor.render(conditioning, controls, sampling=SAMPLING, gradient=True)
-    weights = torch.linspace(-1, 1, frames.numel()).reshape(frames.shape)
+    weights = torch.linspace(-1, 1, frames.numel(), device=frames.device).reshape(frames.shape)
     parts = torch.autograd.grad((frames * weights).sum(), (controls.alpha, controls.delta_v))
     return torch.cat([part.flatten() for part in parts])
 

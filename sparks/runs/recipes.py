@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from sparks.editors.controls import controls_metadata
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 from sparks.media.ffmpeg import check_video, opened
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
 
 log = logging.getLogger("sparks")
+
+_SECTIONS = ("source", "clip", "kept", "seeds", "fingerprint")  # of facts, each with names inside
 
 
 def recipe(config: Config, facts: Settings, scores: Settings, index: int, noise: int) -> Settings:
@@ -41,7 +43,7 @@ def read_recipe(path: Path | str) -> Settings:
     """The recipe of a video (mp4), or of saved controls (safetensors).
 
     Raises:
-        SparksError: no such file, or it carries none.
+        SparksError: no such file, or it carries none, or one that no run wrote.
     """
     if Path(path).suffix == ".safetensors":
         texts = controls_metadata(path)
@@ -52,6 +54,12 @@ def read_recipe(path: Path | str) -> Settings:
         content = _parsed(tags.get("comment", ""))
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise SparksError(f"{path} carries no recipe; give an mp4 or safetensors of a run")
+    for name in _SECTIONS:
+        if not isinstance(content.get(name), dict | None):
+            raise SparksError(
+                f"{name} in the recipe of {path} is {shorten(repr(content[name]))}, which no run "
+                "wrote; give a file that is as it was written"
+            )
     return content
 
 
@@ -85,8 +93,7 @@ def repeat(path: Path | str, video: str | None) -> Settings:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (SparksError, OSError, TypeError) as error:
         raise SparksError(f"{path} was made from {source}, which is not there; name it") from error
-    source_then = made.get("source")
-    if not isinstance(source_then, dict) or source_then.get("sha256") != digest:
+    if (made.get("source") or {}).get("sha256") != digest:
         if video is None:
             raise SparksError(f"{source} is not what {path} was made from; name the source")
         log.warning("%s is not what %s was made from; the edit will differ", source, path)

@@ -90,8 +90,8 @@ def transfer(
 
 
 def _inherited(made: Settings) -> Settings:
-    config, seeds = made["config"], made.get("seeds")
-    noise = {"seed": seeds["noise"]} if isinstance(seeds, dict) and "noise" in seeds else {}
+    config, seeds = made["config"], made.get("seeds") or {}
+    noise = {"seed": seeds["noise"]} if "noise" in seeds else {}
     return {k: config[k] for k in _INHERITED if config.get(k) is not None} | noise
 
 
@@ -132,7 +132,7 @@ def _refuse(name: str, given: Tensor, like: Tensor) -> None:
 def _check_same(made: Settings, prepared: Prepared, path: Path) -> None:
     """Latents of one model, or text of one encoder, mean nothing to another."""
     then, now = made.get("fingerprint"), prepared.facts.get("fingerprint")
-    if not isinstance(then, dict) or now is None:  # an editor that loads no model folder
+    if then is None or now is None:  # an editor that loads no model folder
         then, now = {"model": made.get("model")}, {"model": prepared.config.model}
     for part, print_ in now.items():
         if then.get(part) != print_:

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sparks.cli import main
-from sparks.editors.controls import controls_metadata
+from sparks.editors.controls import controls_metadata, load_controls, save_controls
 from sparks.errors import SparksError
 from sparks.media.clip import write_clip
 from sparks.models.fingerprint import fingerprints
 from sparks.runs.recipes import read_recipe, repeat
+from sparks.runs.transfer import transfer
 from tests.editors.conftest import make_clip, write_model
 from tests.workplace import CRITIC, Sparks
 
@@ -114,6 +115,20 @@ def test_what_carries_no_recipe_is_refused(tmp_path: Path) -> None:
             read_recipe(tmp_path / f"{number}.mp4")
     with pytest.raises(SparksError, match="no video file at"):
         read_recipe(tmp_path / "gone.mp4")
+
+
+@pytest.mark.parametrize("name", ["source", "clip", "kept", "seeds", "fingerprint"])
+@pytest.mark.parametrize("value", [[1], "x", 3, False])
+def test_a_recipe_that_no_run_wrote_is_refused(
+    name: str, value: object, made: Path, tmp_path: Path
+) -> None:
+    controls, copy = made / "best.safetensors", tmp_path / "best.safetensors"
+    metadata = controls_metadata(controls) | {name: json.dumps(value)}
+    save_controls(copy, load_controls(controls), metadata)
+    for use in (lambda: repeat(copy, None), lambda: transfer(copy, {}, tmp_path / "run")):
+        with pytest.raises(SparksError, match=f"{name} in the recipe of .* which no run wrote"):
+            use()
+    assert not (tmp_path / "run").exists()
 
 
 def test_fingerprints_know_weights_and_tokenizers_apart(tmp_path: Path) -> None:

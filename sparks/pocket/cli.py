@@ -34,23 +34,23 @@ def train(
     import torch
 
     from sparks.pocket.training.parallel import join
-    from sparks.pocket.training.stages import STAGES, Plan
+    from sparks.pocket.training.stages import STAGES, Training
     from sparks.pocket.training.stages import train as run
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    plan = Plan(
-        output,
-        work or output.with_name(output.name + ".work"),
-        join(torch.device(device)),
-        seed,
-        scale,
-        minutes,
-        clips,
-        batch,
-        warm,
+    training = Training(
+        output=output,
+        work=work or output.with_name(output.name + ".work"),
+        device=join(torch.device(device)),
+        seed=seed,
+        scale=scale,
+        minutes=minutes,
+        clips=clips,
+        batch=batch,
+        warm=warm,
     )
-    run(plan, stages.split(",") if stages else tuple(STAGES))
+    run(training, stages.split(",") if stages else tuple(STAGES))
 
 
 @app.command()
@@ -71,10 +71,10 @@ def measure(
 
     figures = {}
     with quiet_libraries():
-        asked = stages.split(",") if stages else []
-        for stage, found in acceptance(model or weights_path(), asked, count):
-            figures[stage] = found
-            for name, value in found.items() if not as_json else ():
+        wanted = stages.split(",") if stages else []
+        for stage, measured in acceptance(model or weights_path(), wanted, count):
+            figures[stage] = measured
+            for name, value in measured.items() if not as_json else ():
                 typer.echo(f"{stage:14s} {name:45s} {value:.3f}")
     if as_json:
         typer.echo(json.dumps(figures, indent=2))

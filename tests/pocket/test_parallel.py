@@ -8,7 +8,7 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from sparks.pocket.training import parallel
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Course, fit, generator
 
 CPU = torch.device("cpu")
 STEPS = 30
@@ -32,7 +32,7 @@ class Two(nn.Module):
 
 def train(folder: Path) -> dict[str, Tensor]:
     module = Two()
-    fit("two", [module], module.loss, folder, Budget(STEPS))
+    fit("two", [module], module.loss, Course(folder, STEPS))
     return module.state_dict()
 
 
@@ -57,7 +57,7 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path: Path) -> None:
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     alone = Two()
     both = lambda step: (alone.loss(2 * step) + alone.loss(2 * step + 1)) / 2  # noqa: E731
-    fit("alone", [alone], both, tmp_path, Budget(STEPS))
+    fit("alone", [alone], both, Course(tmp_path, STEPS))
     for name, value in alone.state_dict().items():
         assert torch.equal(one[name], other[name])
         torch.testing.assert_close(one[name], value, atol=1e-5, rtol=1e-4)

@@ -1,12 +1,14 @@
 """What critics are shown while they learn."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKLLTX2Video
 
 from sparks.pocket import measure, weights_path, world
+from sparks.pocket.training.loop import Course
 from sparks.pocket.training.shown import DRAWN, Reel, Shown, camera, shown, varied
 from sparks.pocket.words import ACTIONS
 
@@ -17,7 +19,7 @@ def vae() -> AutoencoderKLLTX2Video:
 
 
 def reel(vae: AutoencoderKLLTX2Video, pool: Shown | None = None) -> Reel:
-    return Reel(vae, 4, 2 * DRAWN, 1, torch.device("cpu"), pool)
+    return Reel(vae, Course(Path(), 2 * DRAWN, batch=4, seed=1), pool)
 
 
 def test_a_step_shows_the_same_whatever_came_before(vae: AutoencoderKLLTX2Video) -> None:

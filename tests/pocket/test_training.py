@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from sparks.errors import SparksError
 from sparks.pocket.cli import app
-from sparks.pocket.training.loop import Budget, fit, generator
-from sparks.pocket.training.stages import STAGES, Plan, train
+from sparks.pocket.training.loop import Course, fit, generator
+from sparks.pocket.training.stages import STAGES, Training, train
 
 CPU = torch.device("cpu")
 WRITES = {
@@ -53,10 +53,10 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 ) -> None:
     monkeypatch.setattr("sparks.pocket.training.loop.SAVE_EVERY", 0.0)
     through, broken, resumed = network(), network(), network()
-    fit("one", [through], regression(through), tmp_path / "a", Budget(40))
+    fit("one", [through], regression(through), Course(tmp_path / "a", 40))
     with pytest.raises(KeyboardInterrupt):
-        fit("one", [broken], regression(broken, 17), tmp_path / "b", Budget(40))
-    fit("one", [resumed], regression(resumed), tmp_path / "b", Budget(40))
+        fit("one", [broken], regression(broken, 17), Course(tmp_path / "b", 40))
+    fit("one", [resumed], regression(resumed), Course(tmp_path / "b", 40))
     for name, value in through.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
         assert not torch.equal(value, broken.state_dict()[name]), name
@@ -64,24 +64,24 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     first, again = network(), network()
-    fit("one", [first], regression(first), tmp_path, Budget(5))
-    fit("one", [again], regression(again, stop_at=5), tmp_path, Budget(5))
+    fit("one", [first], regression(first), Course(tmp_path, 5))
+    fit("one", [again], regression(again, stop_at=5), Course(tmp_path, 5))
     assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
 
 
 def test_training_lowers_the_loss_and_minutes_end_it(tmp_path: Path) -> None:
     module = network()
     before = regression(module)(1000).item()
-    fit("one", [module], regression(module), tmp_path, Budget(200), learning_rate=3e-2)
+    fit("one", [module], regression(module), Course(tmp_path, 200), learning_rate=3e-2)
     assert regression(module)(1000).item() < 0.3 * before
-    fit("none", [module], regression(module, stop_at=0), tmp_path, Budget(9, minutes=1e-9))
+    fit("none", [module], regression(module, stop_at=0), Course(tmp_path, 9, minutes=1e-9))
 
 
 def test_minutes_count_over_all_starts(tmp_path: Path) -> None:
     module = network()
-    budget = Budget(1_000_000, minutes=0.005)
-    fit("one", [module], regression(module), tmp_path, budget)
-    fit("one", [module], lambda step: pytest.fail(f"step {step}"), tmp_path, budget)
+    course = Course(tmp_path, 1_000_000, minutes=0.005)
+    fit("one", [module], regression(module), course)
+    fit("one", [module], lambda step: pytest.fail(f"step {step}"), course)
 
 
 def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
@@ -91,8 +91,7 @@ def test_a_loss_that_is_not_finite_is_refused(tmp_path: Path) -> None:
             "odd",
             [module],
             lambda step: module(torch.full((1, 5), torch.nan)).sum(),
-            tmp_path,
-            Budget(60),
+            Course(tmp_path, 60),
         )
 
 
@@ -119,8 +118,8 @@ def test_every_stage_leaves_its_part(stage: str, trained: Path) -> None:
 
 
 def test_stages_that_do_not_exist_or_lack_their_input_are_refused(tmp_path: Path) -> None:
-    plan = Plan(tmp_path / "model", tmp_path / "work", CPU)
+    training = Training(tmp_path / "model", tmp_path / "work", CPU)
     with pytest.raises(SparksError, match="stage 'vocoder' is unknown: choose from video_vae"):
-        train(plan, ["vocoder"])
+        train(training, ["vocoder"])
     with pytest.raises(SparksError, match="vae is not trained yet: run its stage first"):
-        train(plan, ["denoiser"])
+        train(training, ["denoiser"])

@@ -6,7 +6,7 @@ and it first learns on single frames, which are many times cheaper than clips.
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from sparks.editors.mel import log_mel
 from sparks.pocket import world
 from sparks.pocket.training import models
 from sparks.pocket.training.fast import autocast
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Course, fit, generator
 from sparks.pocket.words import MOVING
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ LATENT_DECAY = 3e-4  # keeps the latent near unit scale
 AUDIO_TOKENS = 50
 
 
-def train_video(
-    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int, sample: int = 16
-) -> AutoencoderKLLTX2Video:
+def train_video(course: Course, sample: int = 16) -> AutoencoderKLLTX2Video:
     """Frames first, then clips; returns the autoencoder with its latent statistics set.
 
     Args:
         sample: batches of clips that the statistics are taken over.
     """
+    device, batch, seed = course.device, course.batch, course.seed
     torch.manual_seed(seed)
     vae = models.video_autoencoder().to(device)
-    single = Budget(round(0.18 * budget.steps), 0.2 * budget.minutes)
-    clips = Budget(budget.steps - single.steps, 0.8 * budget.minutes)
+    steps, minutes = round(0.18 * course.steps), 0.2 * course.minutes
+    single = replace(course, steps=steps, minutes=minutes)
+    clips = replace(course, steps=course.steps - steps, minutes=0.8 * course.minutes)
 
     def frames_loss(step: int) -> Tensor:
         scenes = world.draw(batch * 8, seed * 7919 + step).to(device)
@@ -57,8 +57,8 @@ def train_video(
         state = world.motion(scenes, world.frame_times(device))
         return reconstruction_loss(vae, scenes, state, step)
 
-    fit("video_vae_frames", [vae], frames_loss, folder, single, learning_rate=8e-4)
-    fit("video_vae", [vae], clips_loss, folder, clips, learning_rate=6e-4)
+    fit("video_vae_frames", [vae], frames_loss, single, learning_rate=8e-4)
+    fit("video_vae", [vae], clips_loss, clips, learning_rate=6e-4)
     with torch.no_grad():
         views = (world.render(_scenes(i, device)) for i in range(sample))
         latents = torch.cat([encode_video(vae, frames, raw=True) for frames in views])
@@ -67,18 +67,12 @@ def train_video(
     return vae.eval()
 
 
-def train_decoder(
-    vae: AutoencoderKLLTX2Video,
-    folder: Path,
-    budget: Budget,
-    device: torch.device,
-    batch: int,
-    seed: int,
-) -> AutoencoderKLLTX2Video:
+def train_decoder(vae: AutoencoderKLLTX2Video, course: Course) -> AutoencoderKLLTX2Video:
     """Go on with the decoder alone, mostly on objects that turn, which it makes round else.
 
     The latent stays what it is, and with it what the denoiser has learnt.
     """
+    device, batch, seed = course.device, course.batch, course.seed
     vae.to(device).requires_grad_(False)
     vae.decoder.requires_grad_(True).train()
 
@@ -87,7 +81,7 @@ def train_decoder(
         state = world.motion(scenes, world.frame_times(device))
         return reconstruction_loss(vae, scenes, state, step)
 
-    fit("video_decoder", [vae.decoder], loss, folder, budget, learning_rate=5e-4)
+    fit("video_decoder", [vae.decoder], loss, course, learning_rate=5e-4)
     return vae.eval()
 
 
@@ -109,14 +103,13 @@ def reconstruction_loss(
     return mean + LATENT_DECAY * latent.float().square().mean()
 
 
-def train_audio(
-    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int, sample: int = 16
-) -> AutoencoderKLLTX2Audio:
+def train_audio(course: Course, sample: int = 16) -> AutoencoderKLLTX2Audio:
     """Mean absolute error of the log-mel; returns the autoencoder, latent statistics set.
 
     Args:
         sample: batches of sounds that the statistics are taken over.
     """
+    device, batch, seed = course.device, course.batch, course.seed
     torch.manual_seed(seed)
     vae = models.audio_autoencoder().to(device)
 
@@ -130,7 +123,7 @@ def train_audio(
         error = F.l1_loss(output[:, :, : target.shape[2]], target)
         return error + LATENT_DECAY * latent.float().square().mean()
 
-    fit("audio_vae", [vae], loss, folder, budget, learning_rate=1e-3)
+    fit("audio_vae", [vae], loss, course, learning_rate=1e-3)
     with torch.no_grad():
         waveforms = (world.sound(_scenes(i, device)) for i in range(sample))
         tokens = torch.cat([encode_audio(vae, waveform, raw=True) for waveform in waveforms])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +23,7 @@ from sparks.pocket.contrast_model import build_clip, build_tokenizer, build_xcli
 from sparks.pocket.training import critic
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.grading import WEAK, grade
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Course, fit, generator
 from sparks.pocket.training.shown import Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
 
@@ -44,15 +43,12 @@ def _train(
     build: Callable[[CLIPTokenizer], Any],
     logits_of: Logits,
     vae: AutoencoderKLLTX2Video,
-    folder: Path,
-    budget: Budget,
-    device: torch.device,
-    batch: int,
-    seed: int,
+    course: Course,
     pool: Shown,
     start: Any = None,
 ) -> tuple[Any, CLIPTokenizer]:
     """A second head reads the object's track from the vision tower, and is thrown away."""
+    device, seed = course.device, course.seed
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(every_prompt())
     model = build(tokenizer)
@@ -67,7 +63,7 @@ def _train(
     prompts = tokenizer(every_prompt(), padding=True, return_tensors="pt").to(device)
     pixels_of = Pixels(vision.image_size, None, *NORMS["clip"])
     watched = select(world.NUM_FRAMES, world.WATCHED, "linspace")
-    reel = Reel(vae, batch, budget.steps, seed, device, pool, WEAK)
+    reel = Reel(vae, course, pool, WEAK)
 
     def loss(step: int) -> Tensor:
         shown = reel.draw(step)
@@ -84,7 +80,7 @@ def _train(
         return error + _asking_error(logits, shown, cpu)
 
     rates = critic.rates(going_on=start is not None)
-    fit(name, [model, eyes], loss, folder, budget, **rates)
+    fit(name, [model, eyes], loss, course, **rates)
     return model.eval(), tokenizer
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +25,7 @@ from sparks.pocket.critic_model import build_model, build_tokenizer
 from sparks.pocket.training.edits import Please, Pleasing
 from sparks.pocket.training.fast import autocast
 from sparks.pocket.training.grading import grade
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Course, fit, generator
 from sparks.pocket.training.shown import Asked, Reel, Shown
 from sparks.pocket.words import ACTIONS, COLOURS, SHAPES, VARIANTS, every_prompt
 from sparks.pocket.world import WATCHED
@@ -152,11 +150,7 @@ class Questions:
 
 def train_critic(
     vae: AutoencoderKLLTX2Video,
-    folder: Path,
-    budget: Budget,
-    device: torch.device,
-    batch: int,
-    seed: int,
+    course: Course,
     sizes: Sizes = GUIDE,
     pool: Shown | None = None,
     name: str = "critic",
@@ -170,10 +164,11 @@ def train_critic(
 
     Args:
         pool: edits; without them the critic never sees what searches make.
-        name: of the training state in `folder`.
+        name: of the training state in the course's folder.
         start: a model of these sizes to go on from.
         answer: what it learns to say; `graded_truth`, unless told otherwise.
     """
+    device, seed = course.device, course.seed
     answer = answer or graded_truth
     torch.manual_seed(seed)
     tokenizer = build_tokenizer([QUESTION.replace("{prompt}", p) for p in every_prompt()])
@@ -192,7 +187,7 @@ def train_critic(
     tokens = (PATCHES // 2) ** 2
     eyes = nn.Linear(sizes.hidden * tokens, 2 * TRACKED + len(COLOURS) + len(SHAPES)).to(device)
     questions = Questions(model, tokenizer, device)
-    reel = Reel(vae, batch, budget.steps, seed, device, pool)
+    reel = Reel(vae, course, pool)
 
     def loss(step: int) -> Tensor:
         shown = reel.draw(step)
@@ -210,7 +205,7 @@ def train_critic(
         return error + F.binary_cross_entropy_with_logits(odds, labels, weights)
 
     with quick_vision(model.model.visual):
-        fit(name, [model, eyes], loss, folder, budget, **rates(going_on=start is not None))
+        fit(name, [model, eyes], loss, course, **rates(going_on=start is not None))
     return model.eval(), tokenizer
 
 
@@ -310,12 +305,15 @@ def pleasing(
 @contextlib.contextmanager
 def quick_vision(visual: Any) -> Iterator[None]:
     """The vision tower with the same result in less time, for frames of one size."""
-    with contextlib.ExitStack() as stack:
-        for block in visual.blocks:
-            stack.enter_context(mock.patch.object(block.attn, "forward", equal_windows(block.attn)))
-        embed = visual.patch_embed
-        stack.enter_context(mock.patch.object(embed, "forward", patches_as_rows(embed)))
+    quick = {block.attn: equal_windows(block.attn) for block in visual.blocks}
+    quick[visual.patch_embed] = patches_as_rows(visual.patch_embed)
+    for module, forward in quick.items():
+        module.forward = forward
+    try:
         yield
+    finally:
+        for module in quick:
+            del module.forward  # its class has one
 
 
 def equal_windows(attention: Any) -> Callable[..., Tensor]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from sparks.pocket import world
 from sparks.pocket.training.codec import AUDIO_TOKENS, encode_audio, encode_video
 from sparks.pocket.training.fast import autocast, compiles, replayed
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Course, fit, generator
 from sparks.pocket.training.text import hidden_states, tokenise
 from sparks.pocket.words import ACTIONS, MOVING, NEGATIVE, VARIANTS
 
@@ -129,18 +128,15 @@ def encode_world(
 def train_denoiser(
     networks: tuple[LTX2VideoTransformer3DModel, LTX2TextConnectors],
     cache: Cache,
-    folder: Path,
-    budget: Budget,
-    device: torch.device,
-    batch: int,
-    seed: int,
+    course: Course,
     rates: tuple[float, float] = (1e-3, 2.5e-3),
 ) -> tuple[LTX2VideoTransformer3DModel, LTX2TextConnectors]:
     """Flow matching: x_t = (1 - sigma) x_0 + sigma eps, the model predicts eps - x_0."""
+    device, batch, seed = course.device, course.batch, course.seed
     denoiser, connectors = (network.to(device).train() for network in networks)
     for network in networks:
         network.requires_grad_(True)
-    if compiles(device, budget.steps):
+    if compiles(device, course.steps):
         denoiser.compile_repeated_blocks()
 
     def drawn(step: int) -> tuple[Example, tuple[Tensor, ...]]:
@@ -165,8 +161,7 @@ def train_denoiser(
         "denoiser",
         [denoiser, connectors],
         loss,
-        folder,
-        budget,
+        course,
         learning_rate=rate,
         matrix_rate=matrix_rate,
     )

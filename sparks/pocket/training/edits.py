@@ -89,7 +89,7 @@ def _edited(
     own = parallel.share(count)
     first = parallel.rank() * own
     frames, scenes = [], []
-    with autocast(editor.device), plain_attention():
+    with autocast(editor.device), plain_attention(editor.device):
         for start in range(0, own, together):
             take = _Take(editor, min(together, own - start), seed * 7919 + first + start)
             for made in edit(take):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 WORTH_COMPILING = 300  # steps; compiling takes a minute
 
@@ -41,24 +41,29 @@ def replayed(module: nn.Module, given: tuple[Tensor, ...]) -> Callable[..., Any]
     return torch.cuda.make_graphed_callables(module, given, allow_unused_input=True)
 
 
-@contextlib.contextmanager
-def plain_attention() -> Iterator[None]:
+def plain_attention(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Attention in bfloat16 on a CPU as plain products; going back, the fused one is very slow."""
-    fused = F.scaled_dot_product_attention
+    return _PlainAttention() if device.type == "cpu" else contextlib.nullcontext()
 
-    def attention(
-        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
-    ) -> Tensor:
-        special = options.get("is_causal") or options.get("enable_gqa") or options.get("dropout_p")
-        if query.device.type != "cpu" or value.dtype != torch.bfloat16 or special:
-            return fused(query, key, value, attn_mask, **options)
-        query, key = query.to(value.dtype), key.to(value.dtype)  # wider after their rotation
-        scores = query * (options.get("scale") or query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        if attn_mask is not None and attn_mask.dtype == torch.bool:
-            scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
-        elif attn_mask is not None:
-            scores = scores + attn_mask
-        return scores.float().softmax(-1).to(value.dtype) @ value
 
-    with mock.patch.object(F, "scaled_dot_product_attention", attention):
-        yield
+class _PlainAttention(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        call = _attend if func is F.scaled_dot_product_attention else func
+        return call(*args, **(kwargs or {}))
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any
+) -> Tensor:
+    special = options.get("is_causal") or options.get("enable_gqa") or options.get("dropout_p")
+    if value.dtype != torch.bfloat16 or special:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, **options)
+    query, key = query.to(value.dtype), key.to(value.dtype)  # wider after their rotation
+    scores = query * (options.get("scale") or query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return scores.float().softmax(-1).to(value.dtype) @ value

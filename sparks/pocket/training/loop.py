@@ -30,23 +30,35 @@ from sparks.pocket.training.optimisers import optimisers
 EMA = 0.999
 WARMUP = 0.03  # of the run
 SAVE_EVERY = 60.0  # seconds
+CPU = torch.device("cpu")
 LOOK_EVERY = 10  # steps, at the clock
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How long a stage trains: so many steps, or fewer if `minutes` of training run out."""
+class Course:
+    """How a stage is trained.
 
+    Attributes:
+        folder: of its state, to go on from.
+        steps: so many, or fewer if `minutes` of training run out.
+        minutes: over all starts.
+        batch: of a step.
+        seed: of all that is drawn.
+    """
+
+    folder: Path
     steps: int
     minutes: float = math.inf
+    device: torch.device = CPU
+    batch: int = 1
+    seed: int = 0
 
 
 def fit(
     name: str,
     modules: Iterable[nn.Module],
     loss: Callable[[int], Tensor],
-    folder: Path,
-    budget: Budget,
+    course: Course,
     *,
     learning_rate: float = 6e-4,
     matrix_rate: float | None = None,
@@ -54,9 +66,9 @@ def fit(
 ) -> None:
     """Minimise `loss(step)` over the modules' parameters, then leave the averaged weights in them.
 
-    The state is saved under `folder` every minute and at the end; a run that finds it goes on from
-    there. `loss` must draw its data from the number that it is given alone, so that resuming
-    repeats nothing; processes that train together give it different numbers (`parallel`).
+    The state is saved in the course's folder every minute and at the end; a run that finds it goes
+    on from there. `loss` must draw its data from the number that it is given alone, so that
+    resuming repeats nothing; processes that train together give it different numbers (`parallel`).
 
     Args:
         learning_rate, matrix_rate: at their highest; see `optimisers`.
@@ -68,20 +80,20 @@ def fit(
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     average = [p.detach().clone() for p in parameters]
     steppers = optimisers(modules, learning_rate, matrix_rate, weight_decay)
-    state = _State(folder / f"{name}.state.pt", parameters, average, steppers)
+    state = _State(course.folder / f"{name}.state.pt", parameters, average, steppers)
     step, minutes = state.load()
     saved, value, spent = time.monotonic(), None, 0.0
     began = saved - 60 * minutes
-    with fast.plain_attention(), _progress() as bar:
-        task = bar.add_task(name, total=budget.steps, completed=step, loss="")
-        while step < budget.steps:
+    with fast.plain_attention(course.device), _progress() as bar:
+        task = bar.add_task(name, total=course.steps, completed=step, loss="")
+        while step < course.steps:
             if step % LOOK_EVERY == 0 or value is None:
-                spent = (time.monotonic() - began) / (60 * budget.minutes)
+                spent = (time.monotonic() - began) / (60 * course.minutes)
                 spent = parallel.agreed(spent, parameters[0].device)
             if spent >= 1:
                 break
             value = loss(step * parallel.size() + parallel.rank())
-            _descend(value, parameters, steppers, max(step / budget.steps, spent))
+            _descend(value, parameters, steppers, max(step / course.steps, spent))
             decay = min(EMA, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
             step += 1
@@ -98,8 +110,10 @@ def fit(
         torch._foreach_copy_([p.detach() for p in parameters], average)
 
 
-def kept(path: Path, make: Callable[[], dict[str, Any]], device: torch.device) -> dict[str, Any]:
-    """What `path` keeps from an earlier start of the training, or else what it will keep."""
+def made_once(
+    path: Path, make: Callable[[], dict[str, Any]], device: torch.device
+) -> dict[str, Any]:
+    """What `path` holds from an earlier start of the training; else what is made, and put there."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(make(), path.with_suffix(".tmp"))
@@ -130,12 +144,12 @@ def _descend(
 
 
 def _finite(value: Tensor, name: str, step: int, path: Path) -> float:
-    found = float(value.detach())
-    if not math.isfinite(found):
+    loss = float(value.detach())
+    if not math.isfinite(loss):
         raise SparksError(
-            f"{name}: loss is {found} at step {step}; go on from the state or delete it: {path}"
+            f"{name}: loss is {loss} at step {step}; go on from the state or delete it: {path}"
         )
-    return found
+    return loss
 
 
 @dataclass(frozen=True)

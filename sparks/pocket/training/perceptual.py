@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparks.pocket import world
 from sparks.pocket.perceptual import CHANNELS, Trunk
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Course, fit, generator
 from sparks.pocket.words import COLOURS, SHAPES
 
 TARGETS = 6  # x, y, scale, cos and sin of the angle, visibility
 
 
-def train_trunk(
-    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
-) -> tuple[Trunk, nn.Module]:
+def train_trunk(course: Course) -> tuple[Trunk, nn.Module]:
     """Returns the trunk and the head that reads the object's state from its last activation."""
+    device, batch, seed = course.device, course.batch, course.seed
     torch.manual_seed(seed)
     trunk = Trunk().to(device)
     cells = (world.SIZE // 2 ** len(CHANNELS)) ** 2
@@ -38,7 +35,7 @@ def train_trunk(
         wrong = wrong + F.cross_entropy(colour[seen], scenes.colour[seen])
         return 10 * away + hidden + 0.2 * wrong
 
-    fit("perceptual", [trunk, head], loss, folder, budget, learning_rate=2e-3)
+    fit("perceptual", [trunk, head], loss, course, learning_rate=2e-3)
     return trunk.eval(), head.eval()
 
 

@@ -18,7 +18,7 @@ from sparks.pocket.likeness import likeness
 from sparks.pocket.training import parallel
 from sparks.pocket.training.codec import decode_video, encode_video
 from sparks.pocket.training.fast import autocast
-from sparks.pocket.training.loop import generator
+from sparks.pocket.training.loop import Course, generator
 from sparks.pocket.words import ACTIONS
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ class Reel:
     """Clips to draw batches from, made anew every ERA steps; the same for the same step.
 
     Args:
-        batch: clips drawn from the reel in a step; half as many come from `pool`.
-        steps: of the training.
+        course: its batches are drawn from the reel; half as many clips come from `pool`.
         pool: edits.
         weak: see `deceive`.
     """
@@ -92,27 +91,24 @@ class Reel:
     def __init__(
         self,
         vae: AutoencoderKLLTX2Video,
-        batch: int,
-        steps: int,
-        seed: int,
-        device: torch.device,
+        course: Course,
         pool: Shown | None = None,
         weak: tuple[float, float] = WEAK,
     ) -> None:
-        self._make = lambda number: watch(vae, batch, seed, number, device, weak)
-        self._batches = -(-min(ERA, steps) // DRAWN)
-        self._batch, self._device = batch, device
-        self._pool = None if pool is None else camera(pool, generator(seed, device, 4))
+        self._batch, self._device, seed = course.batch, course.device, course.seed
+        self._make = lambda number: watch(vae, self._batch, seed, number, self._device, weak)
+        self._batches = -(-min(ERA, course.steps) // DRAWN)
+        self._pool = None if pool is None else camera(pool, generator(seed, self._device, 4))
         self._era = -1
         self._clips: Shown | None = None
 
     def draw(self, step: int) -> Shown:
         """The clips of this step, varied."""
         rng = generator(step, self._device, 6)
-        found = _pick(self._clips_of(step // (ERA * parallel.size())), self._batch, rng)
+        clips = _pick(self._clips_of(step // (ERA * parallel.size())), self._batch, rng)
         if self._pool is not None:
-            found = found.join(_pick(self._pool, self._batch // 2, rng))
-        return varied(found, rng)
+            clips = clips.join(_pick(self._pool, self._batch // 2, rng))
+        return varied(clips, rng)
 
     def _clips_of(self, era: int) -> Shown:
         if self._clips is None or era != self._era:

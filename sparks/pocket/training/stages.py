@@ -16,7 +16,7 @@ from torch import nn
 
 from sparks.errors import SparksError
 from sparks.pocket.training import parallel
-from sparks.pocket.training.loop import Budget, kept
+from sparks.pocket.training.loop import Course, made_once
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Training:
     """What one run of the training is asked to do."""
 
     output: Path  # the model folder
@@ -45,12 +45,11 @@ class Plan:
         """Where training states are; going on from weights is a training of its own."""
         return self.work / "warm" if self.warm else self.work
 
-    def budget(self, steps: int) -> Budget:
-        return Budget(max(1, round(steps * self.scale)), self.minutes)
-
-    def batch_size(self, batch: int) -> int:
-        """What of a batch this process draws."""
-        return max(2, parallel.share(round(batch * self.batch)))
+    def course(self, folder: Path, steps: int, batch: int) -> Course:
+        """Of a stage that wants so many steps in such batches: what of them this process draws."""
+        steps = max(1, round(steps * self.scale))
+        batch = max(2, parallel.share(round(batch * self.batch)))
+        return Course(folder, steps, self.minutes, self.device, batch, self.seed)
 
     def amount(self, count: int) -> int:
         """Of what is made once, for a stage; less only in a run of fewer steps."""
@@ -61,204 +60,189 @@ class Plan:
 Made: TypeAlias = Mapping[str, Callable[[Path], object]]
 
 
-def video_vae(plan: Plan) -> Made:
+def video_vae(training: Training) -> Made:
     from sparks.pocket.training.codec import train_video
 
-    size, sample = plan.batch_size(48), plan.amount(16)
-    vae = train_video(plan.work, plan.budget(7_450), plan.device, size, plan.seed, sample)
+    vae = train_video(training.course(training.work, 7_450, 48), training.amount(16))
     return {"vae": partial(save, vae)}
 
 
-def video_decoder(plan: Plan) -> Made:
+def video_decoder(training: Training) -> Made:
     """The video codec's decoder, trained on; the latent stays what it is."""
     from sparks.pocket.training.codec import train_decoder
 
-    (video, _), batch = autoencoders(plan), plan.batch_size(48)
-    vae = train_decoder(video, plan.work, plan.budget(4_000), plan.device, batch, plan.seed)
+    video, _ = autoencoders(training)
+    vae = train_decoder(video, training.course(training.work, 4_000, 48))
     return {"vae": partial(save, vae)}
 
 
-def audio_vae(plan: Plan) -> Made:
+def audio_vae(training: Training) -> Made:
     from sparks.pocket.training.codec import train_audio
 
-    size, sample = plan.batch_size(32), plan.amount(16)
-    vae = train_audio(plan.work, plan.budget(1_550), plan.device, size, plan.seed, sample)
+    vae = train_audio(training.course(training.work, 1_550, 32), training.amount(16))
     return {"audio_vae": partial(save, vae)}
 
 
-def text_encoder(plan: Plan) -> Made:
+def text_encoder(training: Training) -> Made:
     from sparks.pocket.training.text import train_text
 
-    tokenizer, encoder = train_text(
-        plan.work, plan.budget(1_500), plan.device, plan.batch_size(64), plan.seed
-    )
+    tokenizer, encoder = train_text(training.course(training.work, 1_500, 64))
     return {"tokenizer": tokenizer.save_pretrained, "text_encoder": partial(save, encoder)}
 
 
-def perceptual(plan: Plan) -> Made:
+def perceptual(training: Training) -> Made:
     from sparks.pocket.perceptual import save_trunk
     from sparks.pocket.training.perceptual import train_trunk
 
-    trunk, _ = train_trunk(
-        plan.work, plan.budget(2_300), plan.device, plan.batch_size(256), plan.seed
-    )
+    trunk, _ = train_trunk(training.course(training.work, 2_300, 256))
     return {"perceptual": partial(save_trunk, trunk)}
 
 
-def denoiser(plan: Plan) -> Made:
+def denoiser(training: Training) -> Made:
     from sparks.pocket.training import models
     from sparks.pocket.training.denoiser import Cache, encode_world, train_denoiser
 
-    video, audio = autoencoders(plan)
-    tokenizer, encoder = text_models(plan)
-    clips = parallel.share(plan.clips)
+    video, audio = autoencoders(training)
+    tokenizer, encoder = text_models(training)
+    clips = parallel.share(training.clips)
     numbers = range(parallel.rank() * clips, (parallel.rank() + 1) * clips)
-    digest = _digest(plan, "vae", "audio_vae", "text_encoder")
-    cache = kept(
-        plan.work / f"clips-{numbers.start}-{numbers.stop}-{plan.seed}-{digest}.pt",
+    digest = _digest(training, "vae", "audio_vae", "text_encoder")
+    cache = made_once(
+        training.work / f"clips-{numbers.start}-{numbers.stop}-{training.seed}-{digest}.pt",
         lambda: vars(
-            encode_world(numbers, video, audio, tokenizer, encoder, plan.device, plan.seed)
+            encode_world(numbers, video, audio, tokenizer, encoder, training.device, training.seed)
         ),
-        plan.device,
+        training.device,
     )
-    networks = denoiser_models(plan) if plan.warm else (models.denoiser(), models.connectors())
+    networks = (
+        denoiser_models(training) if training.warm else (models.denoiser(), models.connectors())
+    )
     transformer, connectors = train_denoiser(
         networks,
         Cache(**cache),
-        plan.states,
-        plan.budget(6_000),
-        plan.device,
-        plan.batch_size(384),
-        plan.seed,
-        *([(3e-4, 1e-3)] if plan.warm else []),
+        training.course(training.states, 6_000, 384),
+        *([(3e-4, 1e-3)] if training.warm else []),
     )
     return {"transformer": partial(save, transformer), "connectors": partial(save, connectors)}
 
 
-def edits(plan: Plan) -> Made:
+def edits(training: Training) -> Made:
     """Nothing of the model, but what its critics learn from: see `_pool`."""
     from sparks.editors import LTX2Editor
     from sparks.pocket.training.critic import pleasing, quick_vision, train_critic
     from sparks.pocket.training.edits import random_edits, searched_edits
 
     def make() -> dict[str, Tensor]:
-        editor = LTX2Editor(str(plan.output), device=plan.device, dtype=torch.float32)
-        some = random_edits(editor, plan.amount(4_096), plan.seed)
-        (video, _), batch = autoencoders(plan), plan.batch_size(128)
-        if plan.warm:  # the critic that there is shows what the next one has to doubt
-            scout, words = _critic_of(plan)
+        editor = LTX2Editor(str(training.output), device=training.device, dtype=torch.float32)
+        some = random_edits(editor, training.amount(4_096), training.seed)
+        video, _ = autoencoders(training)
+        if training.warm:  # the critic that there is shows what the next one has to doubt
+            scout, words = _critic_of(training)
         else:
-            scout, words = train_critic(
-                video,
-                plan.states,
-                plan.budget(500),
-                plan.device,
-                batch,
-                plan.seed,
-                pool=some,
-                name="scout",
-            )
+            course = training.course(training.states, 500, 128)
+            scout, words = train_critic(video, course, pool=some, name="scout")
         with quick_vision(scout.model.visual):
-            please = pleasing(scout, words, plan.device)
-            pool = some.join(searched_edits(editor, plan.amount(512), plan.seed, please))
+            please = pleasing(scout, words, training.device)
+            pool = some.join(searched_edits(editor, training.amount(512), training.seed, please))
         return {"frames": pool.frames, "kept": pool.kept, **vars(pool.scenes)}
 
-    kept(_pool_path(plan), make, torch.device("cpu"))
+    made_once(_pool_path(training), make, torch.device("cpu"))
     return {}
 
 
-def _critic_of(plan: Plan) -> tuple[Any, Any]:
+def _critic_of(training: Training) -> tuple[Any, Any]:
     """The critic in the model folder, and its tokenizer."""
     from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
-    folder = plan.output / "critic"
-    model = _load(Qwen2_5_VLForConditionalGeneration, folder, plan.device)
+    folder = training.output / "critic"
+    model = _load(Qwen2_5_VLForConditionalGeneration, folder, training.device)
     return model, AutoTokenizer.from_pretrained(folder)
 
 
-def _pool(plan: Plan) -> Shown:
+def _pool(training: Training) -> Shown:
     """Edits by the denoiser, a third of them by searches that pleased an early critic."""
     from sparks.pocket.training.shown import shown
     from sparks.pocket.world import Scenes
 
-    path = _pool_path(plan)
+    path = _pool_path(training)
     if not path.is_file():
         raise SparksError(f"edits {path} are not made yet: run stage edits first")
-    found = torch.load(path, map_location=plan.device, weights_only=True)
-    itself = found.pop("kept")
-    return replace(shown(found.pop("frames"), Scenes(**found)), kept=itself)
+    pool = torch.load(path, map_location=training.device, weights_only=True)
+    frames, itself = pool.pop("frames"), pool.pop("kept")
+    return replace(shown(frames, Scenes(**pool)), kept=itself)
 
 
-def _pool_path(plan: Plan) -> Path:
-    return plan.work / f"edits-{parallel.rank()}-{_digest(plan, 'transformer', 'connectors')}.pt"
+def _pool_path(training: Training) -> Path:
+    digest = _digest(training, "transformer", "connectors")
+    return training.work / f"edits-{parallel.rank()}-{digest}.pt"
 
 
-def _digest(plan: Plan, *parts: str) -> str:
+def _digest(training: Training, *parts: str) -> str:
     """Of the weights that something is made with."""
-    files = (file for part in parts for file in sorted((plan.output / part).glob("*.safetensors")))
+    folders = (training.output / part for part in parts)
+    files = (file for folder in folders for file in sorted(folder.glob("*.safetensors")))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def critic(plan: Plan) -> Made:
+def critic(training: Training) -> Made:
     from sparks.pocket.training.critic import GUIDE, graded_truth
 
-    return _critic(plan, GUIDE, "critic", graded_truth)
+    return _critic(training, GUIDE, "critic", graded_truth)
 
 
-def judge(plan: Plan) -> Made:
+def judge(training: Training) -> Made:
     from sparks.pocket.training.critic import JUDGE, truth
 
-    return _critic(plan, JUDGE, "judge", truth)
+    return _critic(training, JUDGE, "judge", truth)
 
 
-def _critic(plan: Plan, sizes: Sizes, name: str, answer: Answer) -> Made:
+def _critic(training: Training, sizes: Sizes, name: str, answer: Answer) -> Made:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     from sparks.pocket.critic_model import save as save_critic
     from sparks.pocket.training.critic import train_critic
 
-    (video, _), pool = autoencoders(plan), _pool(plan)
-    number = torch.arange(len(pool), device=plan.device)
+    (video, _), pool = autoencoders(training), _pool(training)
+    number = torch.arange(len(pool), device=training.device)
     pool = pool[number % 4 != (0 if name == "critic" else 2)]  # each lacks what the other has
-    budget, batch = plan.budget(3_600), plan.batch_size(128)
-    start = _start(plan, Qwen2_5_VLForConditionalGeneration, name)
+    course = training.course(training.states, 3_600, 128)
+    start = _start(training, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
-        video, plan.states, budget, plan.device, batch, plan.seed, sizes, pool, name, start, answer
+        video, course, sizes, pool=pool, name=name, start=start, answer=answer
     )
     return {name: partial(save_critic, model=model.half(), tokenizer=tokenizer)}
 
 
-def clip(plan: Plan) -> Made:
+def clip(training: Training) -> Made:
     from transformers import CLIPModel
 
     from sparks.pocket.training.contrast import train_clip
 
-    return _contrast(plan, train_clip, CLIPModel, "clip")
+    return _contrast(training, train_clip, CLIPModel, "clip")
 
 
-def xclip(plan: Plan) -> Made:
+def xclip(training: Training) -> Made:
     from transformers import XCLIPModel
 
     from sparks.pocket.training.contrast import train_xclip
 
-    return _contrast(plan, train_xclip, XCLIPModel, "xclip")
+    return _contrast(training, train_xclip, XCLIPModel, "xclip")
 
 
-def _contrast(plan: Plan, train: Callable[..., Any], kind: Any, name: str) -> Made:
+def _contrast(training: Training, train: Callable[..., Any], kind: Any, name: str) -> Made:
     from sparks.pocket.contrast_model import save as save_contrast
 
-    (video, _), pool = autoencoders(plan), _pool(plan)
-    budget, batch = plan.budget(2_000), plan.batch_size(128)
-    start = _start(plan, kind, name)
-    model, tokenizer = train(video, plan.states, budget, plan.device, batch, plan.seed, pool, start)
+    (video, _), pool = autoencoders(training), _pool(training)
+    course = training.course(training.states, 2_000, 128)
+    model, tokenizer = train(video, course, pool, _start(training, kind, name))
     return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}
 
 
-def _start(plan: Plan, kind: Any, name: str) -> Any:
-    return _load(kind, plan.output / name, plan.device) if plan.warm else None
+def _start(training: Training, kind: Any, name: str) -> Any:
+    return _load(kind, training.output / name, training.device) if training.warm else None
 
 
-STAGES: dict[str, Callable[[Plan], Made]] = {
+STAGES: dict[str, Callable[[Training], Made]] = {
     "video_vae": video_vae,
     "audio_vae": audio_vae,
     "text_encoder": text_encoder,
@@ -279,7 +263,7 @@ SEEDS = {
 }
 
 
-def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
+def train(training: Training, stages: Sequence[str] = tuple(STAGES)) -> None:
     """Write the folder's index and run the stages in their order.
 
     Raises:
@@ -289,14 +273,14 @@ def train(plan: Plan, stages: Sequence[str] = tuple(STAGES)) -> None:
         raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(STAGES)}")
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
     if parallel.rank() == 0:
-        write_index(plan.output)  # first: the critics learn from what the model so far makes
+        write_index(training.output)  # first: the critics learn from what the model so far makes
     parallel.wait()
     for name, stage in STAGES.items():
         if name in stages:
-            torch.manual_seed(plan.seed)
-            made = stage(replace(plan, seed=plan.seed * 100 + SEEDS[name]))
+            torch.manual_seed(training.seed)
+            made = stage(replace(training, seed=training.seed * 100 + SEEDS[name]))
             for folder, write in made.items() if parallel.rank() == 0 else ():
-                write(plan.output / folder)
+                write(training.output / folder)
             parallel.wait()
 
 
@@ -308,26 +292,30 @@ def save(module: Any, folder: Path) -> None:
     module.float()
 
 
-def autoencoders(plan: Plan) -> tuple[AutoencoderKLLTX2Video, AutoencoderKLLTX2Audio]:
+def autoencoders(training: Training) -> tuple[AutoencoderKLLTX2Video, AutoencoderKLLTX2Audio]:
     from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
 
-    video = _load(AutoencoderKLLTX2Video, plan.output / "vae", plan.device)
-    return video, _load(AutoencoderKLLTX2Audio, plan.output / "audio_vae", plan.device)
+    video = _load(AutoencoderKLLTX2Video, training.output / "vae", training.device)
+    return video, _load(AutoencoderKLLTX2Audio, training.output / "audio_vae", training.device)
 
 
-def text_models(plan: Plan) -> tuple[Any, Any]:
+def text_models(training: Training) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
 
-    encoder = _load(Gemma3ForConditionalGeneration, plan.output / "text_encoder", plan.device)
-    return AutoTokenizer.from_pretrained(plan.output / "tokenizer"), encoder
+    encoder = _load(
+        Gemma3ForConditionalGeneration, training.output / "text_encoder", training.device
+    )
+    return AutoTokenizer.from_pretrained(training.output / "tokenizer"), encoder
 
 
-def denoiser_models(plan: Plan) -> tuple[Any, Any]:
+def denoiser_models(training: Training) -> tuple[Any, Any]:
     from diffusers import LTX2VideoTransformer3DModel
     from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 
-    transformer = _load(LTX2VideoTransformer3DModel, plan.output / "transformer", plan.device)
-    return transformer, _load(LTX2TextConnectors, plan.output / "connectors", plan.device)
+    transformer = _load(
+        LTX2VideoTransformer3DModel, training.output / "transformer", training.device
+    )
+    return transformer, _load(LTX2TextConnectors, training.output / "connectors", training.device)
 
 
 def write_index(folder: Path) -> None:

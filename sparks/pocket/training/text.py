@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sparks.pocket.training import models
-from sparks.pocket.training.loop import Budget, fit, generator
+from sparks.pocket.training.loop import Course, fit, generator
 from sparks.pocket.words import ACTIONS, COLOURS, NEGATIVE, PHRASES, SHAPES, phrase
 
 if TYPE_CHECKING:
@@ -28,10 +27,9 @@ def sentences() -> list[str]:
     return list(dict.fromkeys([*said, *NEGATIVE]))
 
 
-def train_text(
-    folder: Path, budget: Budget, device: torch.device, batch: int, seed: int
-) -> tuple[PreTrainedTokenizerFast, Gemma3ForConditionalGeneration]:
+def train_text(course: Course) -> tuple[PreTrainedTokenizerFast, Gemma3ForConditionalGeneration]:
     """Next-word prediction; an end token follows every sentence."""
+    device, batch, seed = course.device, course.batch, course.seed
     torch.manual_seed(seed)
     tokenizer = models.tokenizer()
     encoder = models.text_encoder(len(tokenizer)).to(device)
@@ -39,10 +37,15 @@ def train_text(
     labels = ids.masked_fill(mask == 0, -100)
 
     def loss(step: int) -> Tensor:
-        rows = torch.randint(len(ids), (batch,), generator=generator(step, device), device=device)
+        rows = torch.randint(
+            len(ids),
+            (batch,),
+            generator=generator(step, device),
+            device=device,
+        )
         return encoder(input_ids=ids[rows], attention_mask=mask[rows], labels=labels[rows]).loss
 
-    fit("text_encoder", [encoder], loss, folder, budget, learning_rate=2e-3)
+    fit("text_encoder", [encoder], loss, course, learning_rate=2e-3)
     return tokenizer, encoder.eval()
 
 

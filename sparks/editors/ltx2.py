@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sparks.media.clip import Clip
 
 
-class LTX2Editor(VideoEditor):
+class LTX2Editor(VideoEditor[LTX2Conditioning]):
     """Frozen LTX-2 model that edits a clip under `Controls`.
 
     Attributes:
@@ -149,35 +149,13 @@ class LTX2Editor(VideoEditor):
             prefix=self._prefixes.of(conditioning),
         )[0]
 
-    @torch.no_grad()
-    def prepare(
-        self,
-        clip: "Clip",
-        prompt: str,
-        *,
-        negative_prompt: str = "",
-        prefix_frames: int | None = None,
-        window: tuple[float, float] | None = None,
-        seed: int = 0,
+    def _condition(
+        self, clip: "Clip", video: dict[str, Any], prompt: str, negative_prompt: str, seed: int
     ) -> LTX2Conditioning:
-        """Encode a clip and its prompts once.
-
-        The audio is frozen. Without any, its latent is zero and it is generated together with
+        """The audio is frozen. Without any, its latent is zero and it is generated together with
         the video; `synthesise_audio` and `LTX2Conditioning.with_audio` give it one to freeze.
-
-        Args:
-            clip: H and W multiples of `spatial_multiple`, s * k + 1 frames.
-            prompt: what the edit shall show.
-            negative_prompt: what guidance pushes away from.
-            prefix_frames: K frames to keep, of which floor((K - 1) / s) + 1 latent frames
-                come; or else
-            window: seconds to regenerate, start and end.
-            seed: of the noise.
-
-        Raises:
-            SparksError: if the clip does not fit, or nothing or not one region is chosen.
         """
-        video, alpha_0 = self._video(clip, prefix_frames, window), self._encode_audio(clip)
+        alpha_0 = self._encode_audio(clip)
         audio_latent = pack_audio(alpha_0)
         noise_video, noise_audio = draw_noise(seed, video["video_latent"], audio_latent)
         frozen = torch.zeros(1, audio_latent.shape[1], 1, device=self.device)

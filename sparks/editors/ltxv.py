@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparks.editors.conditioning import draw_noise, unpack_video
 from sparks.editors.controls import Controls
-from sparks.editors.guidance import UNGUIDED, Guidance
+from sparks.editors.guidance import Guidance
 from sparks.editors.levers import Levers
 from sparks.editors.loading import ModelSource
 from sparks.editors.ltxv_denoiser import LTXVConditioning, LTXVDenoiser, video_coordinates
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sparks.media.clip import Clip
 
 
-class LTXVEditor(VideoEditor):
+class LTXVEditor(VideoEditor[LTXVConditioning]):
     """Frozen LTX-Video model that edits a clip under a residual on its text context.
 
     Kept frames are conditions: clean tokens with noise level 0, as the model was trained to take
@@ -89,32 +89,10 @@ class LTXVEditor(VideoEditor):
         """What calls the denoiser."""
         return Runner(self.transformer, self.levers)
 
-    @torch.no_grad()
-    def prepare(
-        self,
-        clip: "Clip",
-        prompt: str,
-        *,
-        negative_prompt: str = "",
-        prefix_frames: int | None = None,
-        window: tuple[float, float] | None = None,
-        seed: int = 0,
+    def _condition(
+        self, clip: "Clip", video: dict[str, Any], prompt: str, negative_prompt: str, seed: int
     ) -> LTXVConditioning:
-        """Encode a clip, whose sound is passed over, and its prompts once.
-
-        Args:
-            clip: H and W multiples of `spatial_multiple`, s * k + 1 frames.
-            prompt: what the edit shall show.
-            negative_prompt: what guidance pushes away from.
-            prefix_frames: K frames to keep, of which floor((K - 1) / s) + 1 latent frames
-                come; or else
-            window: seconds to regenerate, start and end.
-            seed: of the noise.
-
-        Raises:
-            SparksError: if the clip does not fit, or nothing or not one region is chosen.
-        """
-        video = self._video(clip, prefix_frames, window)
+        """The clip's sound is passed over."""
         shape = video["latent_shape"]
         tokens = video["video_latent"]
         noise_video, noise_decoder = draw_noise(seed, tokens, unpack_video(tokens, shape))
@@ -139,16 +117,7 @@ class LTXVEditor(VideoEditor):
         residual = torch.zeros_like(conditioning.v_p).float()
         return Controls(residual.new_zeros(1, 0, 0, 0), residual)
 
-    def synthesise_audio(
-        self,
-        clip: "Clip",
-        prompt: str,
-        *,
-        sampling: Sampling,
-        guidance: Guidance = UNGUIDED,
-        negative_prompt: str = "",
-        seed: int = 0,
-    ) -> NoReturn:
+    def synthesise_audio(self, *_: Any, **__: Any) -> NoReturn:
         """There is no audio.
 
         Raises:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from sparks.editors.controls import Controls
     from sparks.media.clip import Clip
 
+C = TypeVar("C", bound=VideoConditioning)
 
-class VideoEditor(ABC):
+
+class VideoEditor(ABC, Generic[C]):
     """Loads, encodes, decodes and counts; a subclass knows its denoiser and what that is told.
 
     Attributes:
@@ -74,7 +76,7 @@ class VideoEditor(ABC):
     @abstractmethod
     def _sample(
         self,
-        conditioning: Any,
+        conditioning: C,
         controls: "Controls",
         sampling: Sampling,
         guidance: Guidance,
@@ -124,7 +126,7 @@ class VideoEditor(ABC):
 
     def render(
         self,
-        conditioning: Any,
+        conditioning: C,
         controls: "Controls",
         *,
         sampling: Sampling,
@@ -153,15 +155,49 @@ class VideoEditor(ABC):
             tokens = self._sample(conditioning, controls, sampling, guidance, gradient)
             return self._decode(conditioning, unpack_video(tokens, conditioning.latent_shape))
 
+    @torch.no_grad()
+    def prepare(
+        self,
+        clip: "Clip",
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        prefix_frames: int | None = None,
+        window: tuple[float, float] | None = None,
+        seed: int = 0,
+    ) -> C:
+        """Encode a clip and its prompts once.
+
+        Args:
+            clip: H and W multiples of `spatial_multiple`, s * k + 1 frames.
+            prompt: what the edit shall show.
+            negative_prompt: what guidance pushes away from.
+            prefix_frames: K frames to keep, of which floor((K - 1) / s) + 1 latent frames
+                come; or else
+            window: seconds to regenerate, start and end.
+            seed: of the noise.
+
+        Raises:
+            SparksError: if the clip does not fit, or nothing or not one region is chosen.
+        """
+        video = self._video(clip, prefix_frames, window)
+        return self._condition(clip, video, prompt, negative_prompt, seed)
+
     @abstractmethod
-    def start(self, conditioning: Any) -> "Controls":
+    def _condition(
+        self, clip: "Clip", video: dict[str, Any], prompt: str, negative_prompt: str, seed: int
+    ) -> C:
+        """All fields of a conditioning, those of `_video` among them."""
+
+    @abstractmethod
+    def start(self, conditioning: C) -> "Controls":
         """The untuned controls, in float32."""
 
     def free_text_encoder(self) -> None:
         """Let the text encoder go; encoded prompts stay."""
         self.texts.free()
 
-    def _decode(self, conditioning: Any, latent: Tensor) -> Tensor:
+    def _decode(self, conditioning: C, latent: Tensor) -> Tensor:
         """Frames of normalised latents `[B, C, F, H', W']`."""
         return self.codec.decode(latent)
 

@@ -2,27 +2,22 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sparks.critics.base import Critic
-from sparks.editors.base import Editor
 from sparks.editors.conditioning import Conditioning
 from sparks.editors.controls import Controls
-from sparks.editors.guidance import UNGUIDED, Guidance
-from sparks.editors.schedule import Sampling
+from sparks.editors.guidance import Guidance
 from sparks.errors import SparksError
 from sparks.models.memory import peak_memory
 from sparks.search.budget import Budget, Meter
-from sparks.search.evaluation import Evaluation, Watch
+from sparks.search.evaluation import Evaluation
 from sparks.search.halving import Halving
-from sparks.search.objective import Objective
 from sparks.search.scoring import Scorer
-from sparks.spaces.base import Space
 
 Observer = Callable[[list[Evaluation]], None]  # told of every batch, frames included
 Guard = Callable[[], None]  # called before anything is rendered for a batch; may raise
@@ -35,53 +30,22 @@ class Recorded(Protocol):
         """What is known of candidates `z [B, k]` at positions `index` and on: B or fewer."""
 
 
+@dataclass(eq=False, repr=False)
 class EditProblem(Scorer):
     """Editor, clip, prompt, critic, weights and space as one function of `z`.
 
     Args:
-        editor: frozen generator.
-        conditioning: what it prepared for clip and prompt.
-        critic: frozen judge.
-        space: coordinates of the search.
-        objective: the loss.
-        budget: limits of the search, or the meter of another problem that shares its limits.
-        sampling: denoising steps while searching.
-        guidance: while searching; plain by default, one forward per step.
-        watch: what the critic sees.
-        prompt: what the critic is asked about; the edit prompt by default.
-        seed: of the critic's random windows.
+        budget: limits of the search, or the meter of another problem that shares its limits; the
+            others are those of `Scorer`.
     """
 
-    def __init__(
-        self,
-        editor: Editor,
-        conditioning: Conditioning,
-        critic: Critic,
-        space: Space,
-        objective: Objective,
-        *,
-        budget: Budget | Meter = Budget(),
-        sampling: Sampling = Sampling(),
-        guidance: Guidance = UNGUIDED,
-        watch: Watch = Watch(),
-        prompt: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            editor,
-            conditioning,
-            critic,
-            space,
-            objective,
-            sampling=sampling,
-            guidance=guidance,
-            watch=watch,
-            prompt=conditioning.prompt if prompt is None else prompt,
-            seed=seed,
-        )
+    budget: Budget | Meter = field(default_factory=Budget, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         # What an editor remembers by a conditioning shall be of this search alone.
-        self._own = copy.copy(conditioning)
-        self.meter = budget if isinstance(budget, Meter) else Meter(budget)
+        self._own = copy.copy(self.conditioning)
+        self.meter = self.budget if isinstance(self.budget, Meter) else Meter(self.budget)
         self.observers: list[Observer] = []
         self.guards: list[Guard] = []
         self._in_parts = Halving()

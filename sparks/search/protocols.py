@@ -1,6 +1,6 @@
 """What the driver asks of a solver, and a solver in two halves."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,7 +36,7 @@ class Solver(Protocol):
         """Search until `problem.evaluate` raises or nothing is left to try; start at z = 0."""
 
 
-class AskTell(ABC):
+class AskTell(Solver):
     """A solver in two halves: propose candidates, learn from their evaluations.
 
     One that needs gradients gives a `state_dict()` of plain data and takes it back with
@@ -45,12 +45,6 @@ class AskTell(ABC):
     being told it again.
     """
 
-    needs_gradient: bool = False
-    varies_noise: bool = False
-    patience: int | None = None
-    min_delta: float = 0.0
-    default_space: dict[str, Any] | None = None
-    report: dict[str, Any] | None = None
     noise: int | Sequence[int] | None = None  # seeds of what is asked next; None is the search's
 
     def run(self, problem: EditProblem, rng: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from sparks.critics.sampling import windows
 from sparks.editors.base import Editor
 from sparks.editors.conditioning import Conditioning
 from sparks.editors.controls import Controls
-from sparks.editors.guidance import Guidance
+from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
 from sparks.models.memory import enough_memory
@@ -23,6 +24,7 @@ from sparks.search.objective import Losses, Objective
 from sparks.spaces.base import Space
 
 
+@dataclass(eq=False, repr=False)
 class Scorer:
     """Scores candidates together, outside of any budget; `EditProblem` is one with a budget.
 
@@ -33,31 +35,28 @@ class Scorer:
         space: coordinates of the search.
         objective: the loss.
         sampling: denoising steps while searching.
-        guidance: while searching.
+        guidance: while searching; plain by default, one forward per step.
         watch: what the critic sees.
-        prompt: what it is asked about.
+        prompt: what it is asked about; the edit prompt if empty.
         seed: of its random windows.
     """
 
-    def __init__(
-        self,
-        editor: Editor,
-        conditioning: Conditioning,
-        critic: Critic,
-        space: Space,
-        objective: Objective,
-        *,
-        sampling: Sampling,
-        guidance: Guidance,
-        watch: Watch,
-        prompt: str,
-        seed: int,
-    ) -> None:
-        self.editor, self.conditioning = complete(editor, Editor), conditioning
-        self.critic, self.space = complete(critic, Critic), complete(space, Space)
-        self.objective = objective
-        self.sampling, self.guidance, self.watch = sampling, guidance, watch
-        self.prompt, self.seed = prompt, seed
+    editor: Editor
+    conditioning: Conditioning
+    critic: Critic
+    space: Space
+    objective: Objective
+    _: KW_ONLY
+    sampling: Sampling = Sampling()
+    guidance: Guidance = UNGUIDED
+    watch: Watch = Watch()
+    prompt: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.editor, self.critic = complete(self.editor, Editor), complete(self.critic, Critic)
+        self.space = complete(self.space, Space)
+        self.prompt = self.prompt or self.conditioning.prompt
         self._base: Tensor | None = None
 
     @property

@@ -17,11 +17,11 @@ import zlib
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from sparks.errors import SparksError
+from sparks.files import place
 
 Factory = Callable[..., Any]
 F = TypeVar("F", bound=Factory)
@@ -183,7 +183,7 @@ def _distribution(point: EntryPoint) -> str:
 
 def _load_file(file: str) -> ModuleType:
     """Import a file once, under a name of its own, as pickling and dataclasses need."""
-    path = Path(file).expanduser().resolve(strict=True)
+    path = place(file).resolve(strict=True)
     name = f"sparks_plugin_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name not in sys.modules:
         loader = SourceFileLoader(name, str(path))

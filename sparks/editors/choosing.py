@@ -20,7 +20,7 @@ import torch
 
 from sparks.editors.levers import LTX2Levers
 from sparks.errors import SparksError
-from sparks.files import write_text
+from sparks.files import place, write_text
 from sparks.models.machine import device_name
 
 if TYPE_CHECKING:
@@ -45,9 +45,12 @@ class Choice:
 
 
 def path() -> Path:
-    """Where choices are remembered."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "sparks" / "levers.json"
+    """Where choices are remembered.
+
+    Raises:
+        SparksError: nobody knows where home is.
+    """
+    return place(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sparks" / "levers.json"
 
 
 def remembered() -> dict[str, Choice]:
@@ -55,7 +58,7 @@ def remembered() -> dict[str, Choice]:
     try:
         choices = json.loads(path().read_text(encoding="utf-8"))
         return {key: Choice(each["levers"], each["seconds"]) for key, each in choices.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (SparksError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 

@@ -76,7 +76,7 @@ def _cached(hub_id: str) -> Path | None:
 
     try:
         return _snapshot(hub_id, local=True)
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, RuntimeError):  # the latter without a home to have it in
         return None
 
 

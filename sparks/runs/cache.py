@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sparks.files import place
+
 T = TypeVar("T")
 
 
@@ -30,7 +32,7 @@ class Cache:
 
 def stamp(path: Path | str | None) -> list[tuple[str, int, int]]:
     """Names, sizes and times of all files of a folder; nothing for what is no folder here."""
-    folder = Path(path or "").expanduser()
+    folder = place(str(path or ""))
     if path is None or not folder.is_dir():
         return []
     files = sorted(file for file in folder.rglob("*") if file.is_file())

@@ -13,6 +13,7 @@ from sparks.critics.base import Critic
 from sparks.editors.conditioning import Conditioning
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
+from sparks.files import place
 from sparks.models.machine import read_dtype
 from sparks.models.weights import is_full_size
 from sparks.registry import complete, declared
@@ -169,7 +170,7 @@ def perceptual_distance(folder: Path | None, model: str) -> Any:
 
     trunk = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
     try:
-        if not trunk.is_file() and Path(model).expanduser().exists():
+        if not trunk.is_file() and place(str(model)).exists():
             raise OSError("a model of this machine fetches nothing")
         return lpips.LPIPS(net="alex", verbose=False).requires_grad_(False)
     except OSError as error:

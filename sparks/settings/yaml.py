@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from sparks.errors import SparksError
+from sparks.files import place
 
 Settings = dict[str, Any]
 
@@ -94,7 +95,7 @@ def read_raw(source: str | Path) -> Any:
     Raises:
         SparksError: no such file or preset, or it is not YAML.
     """
-    path = _preset(str(source)) or Path(source).expanduser()
+    path = _preset(str(source)) or place(str(source))
     try:
         return parse(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:

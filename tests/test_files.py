@@ -1,0 +1,91 @@
+"""Files that are written whole, on every kind of disk, and found from everywhere."""
+
+import contextlib
+import errno
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from sparks.editors.choosing import remembered
+from sparks.errors import SparksError
+from sparks.files import at_home, place, replacing, write_text
+from sparks.models.weights import find
+from sparks.registry import Registry
+from sparks.settings.yaml import read_raw
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "before")
+    with contextlib.suppress(ZeroDivisionError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "before"
+    write_text(path, "after")
+    assert path.read_text() == "after"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+def fails(number: int) -> object:
+    def call(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_disk_without_modes_or_syncing_takes_files(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "chmod", fails(errno.EPERM))
+    monkeypatch.setattr(os, "fsync", fails(number))
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_is_full_or_broken_is_told_and_keeps_what_it_had(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(tmp_path / "a.txt", "before")
+    monkeypatch.setattr(os, "fsync", fails(number))
+    with pytest.raises(SparksError, match=f"a.txt: {os.strerror(number)}; make room there"):
+        write_text(tmp_path / "a.txt", "after")
+    assert (tmp_path / "a.txt").read_text() == "before"
+
+
+def test_home_is_home_wherever_a_path_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("seed: 7\n")
+    (tmp_path / "mine.py").write_text("class Mine: pass\n")
+    assert place("~/out") == tmp_path / "out"
+    assert read_raw("~/mine.yaml") == {"seed": 7}
+    assert Registry("spaces").get("~/mine.py:Mine").__name__ == "Mine"
+    assert find("~") == tmp_path
+    assert at_home("a~/b") == "a~/b"
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without name and home, as containers on clusters have them."""
+
+    def unknown(number: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_without_a_home_nothing_is_there_and_what_is_asked_for_is_told() -> None:
+    paths = (lambda: place("~/out"), lambda: read_raw("~/a.yaml"))
+    for use in paths:
+        with pytest.raises(SparksError, match=r"~.*; set HOME, or write the whole path"):
+            use()
+    assert find("someone/something") is None
+    assert remembered() == {}

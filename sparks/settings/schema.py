@@ -8,7 +8,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -223,13 +224,17 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return unknown(".".join(path), path[-1], _keys(model, path[:-1]))
-    value = shorten(repr(first["input"]))
-    return f"{'.'.join(path)}={value} is not usable: {first['msg']}"
+    where, value = ".".join(path), shorten(repr(first["input"]))
+    if path and first["type"] in ("model_type", "dataclass_type"):
+        keys = _keys(model, path)
+        return f"{where}={value} is no section; give its keys, as {where}.{keys[0]}=..."
+    return f"{where}={value} is not usable: {first['msg']}"
 
 
 def _keys(model: Any, path: Iterable[str]) -> list[str]:
     for part in path:
         model = get_type_hints(model)[part]
+        model = next((each for each in get_args(model) if each is not NoneType), model)
     if is_dataclass(model):
         return [field.name for field in fields(model)]
     return list(model.model_fields)

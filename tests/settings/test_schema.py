@@ -144,7 +144,7 @@ def test_yaml_numbers_and_words() -> None:
         ({"sampling": {"grad_steps": 0}}, r"grad_steps is 0"),
         ({"critic": {"sampling": "even"}}, r"critic.sampling='even' is not usable: .*'normal'"),
         ({"sound": "loud"}, r"sound='loud' is not usable: .*'source', 'tuned' or 'none'"),
-        ({"clip": 3}, r"clip=3 is not usable"),
+        ({"clip": 3}, r"clip=3 is no section; give its keys, as clip.size="),
         ({"seed": -1}, r"seed=-1"),
     ],
 )

@@ -183,10 +183,12 @@ def listed() -> dict[tuple[str, str], dict[str, str | None]]:
 def test_the_command_lists_every_kind_and_what_is_wrong(install) -> None:
     install("alpha", "broken = alpha_module:Climb", "import no_such_thing")
     install("beta", "climb = beta_module:Climb\nadam = beta_module:Climb", "class Climb: pass")
+    install("gamma", "leaves = gamma_module:Climb", "import sys; sys.exit(0)")
     found = listed()
     climb = {"origin": "beta_module:Climb", "version": "beta 1.2", "problem": None}
     assert found["solver", "climb"] == {"kind": "solver", "name": "climb", **climb}
     assert "No module named 'no_such_thing'" in (found["solver", "broken"]["problem"] or "")
+    assert "SystemExit: 0" in (found["solver", "leaves"]["problem"] or "")
     twice = found["solver", "adam"]
     assert {"beta_module:Climb", "sparks.solvers.adam:Adam"} == set(twice["origin"].split(" and "))
     assert "is claimed by" in (twice["problem"] or "")

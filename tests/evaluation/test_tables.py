@@ -60,6 +60,12 @@ def test_text() -> None:
     ]
 
 
+def test_no_cell_is_a_formula() -> None:
+    text = csv_text([{"a": '=HYPERLINK("http://x")', "b": "+1", "c": "-1", "d": "@x", "e": -1.5}])
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row == {"a": '\'=HYPERLINK("http://x")', "b": "'+1", "c": "'-1", "d": "'@x", "e": "-1.5"}
+
+
 def test_differences_are_of_the_same_task_and_seed() -> None:
     def of(values: dict[tuple[str, int], float | None]) -> list[dict[str, object]]:
         return [{"task": t, "seed": s, "x": value} for (t, s), value in values.items()]

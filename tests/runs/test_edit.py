@@ -324,6 +324,15 @@ def test_without_json_there_is_a_summary_and_lines_of_progress(
         (["--set", "dtype=int8"], "dtype is 'int8'"),
         (["--set", "space.name=ful"], "did you mean 'full'"),
         (["--set", "clip.fps=0"], "clip.fps=0"),
+        (["--set", "objective.size=[0, 0]"], "objective.size"),
+        (["--set", "solver.eps=-1"], "eps is -1.0"),
+        (["--set", "solver.betas=[-1, 2]"], "betas are (-1.0, 2.0)"),
+        (["--set", "device=meta"], "device 'meta'"),
+        (["--set", "editor.text_device=x"], "device 'x'"),
+        (["--set", "solver=adam"], "give its keys, as solver.name=..."),
+        (["--model", "m" * 300], "no model at"),
+        (["--prompt", "red ball jumps \udcff"], "is not UTF-8; type it anew"),
+        (["--set", f"sound={'x' * 9999}"], "sound='xxx"),
         (["--critic", "nobody"], "no critic model at 'nobody'"),
         (["--model", "nowhere"], "no model at 'nowhere'"),
         (["--config", "papre"], "paper"),
@@ -348,6 +357,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     last = err.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert message in last
+    assert len(last) < 2000
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
 

@@ -131,6 +131,15 @@ def test_a_recipe_that_no_run_wrote_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("video", [2, 1.5, ["own.mp4"], {"a": 1}, True])
+def test_a_recipes_video_is_a_name(video: object, made: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(made / "edited.mp4")
+    recipe["config"]["video"] = video
+    write_clip(tmp_path / "edited.mp4", make_clip(3), comment=json.dumps(recipe))
+    with pytest.raises(SparksError, match="as its video; name the source"):
+        repeat(tmp_path / "edited.mp4", None)
+
+
 def test_fingerprints_know_weights_and_tokenizers_apart(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     before = fingerprints(folder)

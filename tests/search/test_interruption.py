@@ -223,6 +223,7 @@ def test_what_torch_raises_is_recognised(device: str) -> None:
     assert is_out_of_memory(caught.value)
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))  # oneDNN's
     with pytest.raises(RuntimeError) as caught:
         torch.zeros(2) @ torch.zeros(3)
     assert not is_out_of_memory(caught.value)

@@ -49,13 +49,13 @@ def measure(
 
         told = {"prompt": prompt, "static_prompt": static_prompt, "kept": kept, "model": model}
         with quiet_libraries():
-            found, said = measure_files(
+            measured, said = measure_files(
                 what, source, metrics, using=with_ or (), output=output, **told
             )
     if json_:
-        typer.echo(json.dumps({name: one.as_json() for name, one in found.items()}))
+        typer.echo(json.dumps({name: one.as_json() for name, one in measured.items()}))
     else:
-        typer.echo(as_markdown(found, said))
+        typer.echo(as_markdown(measured, said))
 
 
 @app.command()
@@ -160,6 +160,6 @@ def stats(
         if achieved_of not in ("any_tick", "all"):
             raise SparksError(f"--achieved-of is {achieved_of!r}; say any_tick or all")
         columns = tuple(column or ())
-        asked = Asked(participants, achieved_of, hasty, reference, columns)  # type: ignore[arg-type]
-        parts = report(table, asked)
+        options = Asked(participants, achieved_of, hasty, reference, columns)  # type: ignore[arg-type]
+        parts = report(table, options)
     typer.echo(json.dumps(as_json(parts)) if json_ else as_markdown(parts))

@@ -36,9 +36,11 @@ def build_tokenizer(sentences: Sequence[str]) -> CLIPTokenizer:
     )
     backend.train_from_iterator(sentences, trainer)
     model = json.loads(backend.to_str())["model"]
-    known = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters), *model["vocab"]])
+    vocabulary = dict.fromkeys(
+        [*letters, *(f"{letter}</w>" for letter in letters), *model["vocab"]]
+    )
     special = ("<|startoftext|>", "<|endoftext|>")
-    words = [word for word in known if word not in special]
+    words = [word for word in vocabulary if word not in special]
     return CLIPTokenizer(
         vocab={word: i for i, word in enumerate([*words, *special])},
         merges=[tuple(pair) for pair in model["merges"]],

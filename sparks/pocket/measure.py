@@ -97,8 +97,8 @@ def _gap(member: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
     core = (torch.hypot(dx, dy) < 0.62) & (dy.abs() < 0.65 * dx.abs()) & (dx.abs() > 0.15)
 
     def share(side: Tensor) -> Tensor:
-        kept = (member * side).sum((-1, -2))
-        return kept / (rest * side).sum((-1, -2)).clamp(min=1e-3)
+        present = (member * side).sum((-1, -2))
+        return present / (rest * side).sum((-1, -2)).clamp(min=1e-3)
 
     return (share(core & (dx < 0)).clamp(max=1) - share(core & (dx > 0))).clamp(0, 1)
 
@@ -196,8 +196,8 @@ def strengths(seen: Track) -> Tensor:
     turns = [turn / (math.pi / 4), _swing(angle) / 0.3, _winks(seen.mass), seen.gap.amax(1) / 0.4]
     stay = 1 / torch.stack([*shifts, *turns]).amax(0).clamp(min=1e-3)
     left, right = -end_x / 0.12 * level, end_x / 0.12 * level
-    found = (stay, jump, left, right, grow, spin, blink, mouth, wave, fall, both)
-    return torch.stack(found, dim=1)
+    per_action = (stay, jump, left, right, grow, spin, blink, mouth, wave, fall, both)
+    return torch.stack(per_action, dim=1)
 
 
 def _turn_after(angle: Tensor, height: Tensor) -> Tensor:

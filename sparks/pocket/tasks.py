@@ -104,15 +104,15 @@ def draw_list(count: int = LIST_COUNT, seed: int = LIST_SEED) -> list[PocketTask
 
     rng = np.random.default_rng(seed)
     silent = {int(rng.integers(12)), int(rng.integers(12, count))}
-    found = []
+    tasks = []
     for index, (shape, colour) in enumerate(_objects(count, seed)):
         turn, place = divmod(index, len(MOVING))
-        asked = MOVING[place]
-        other = str(rng.choice([action for action in MOVING if action != asked]))
+        action = MOVING[place]
+        other = str(rng.choice([each for each in MOVING if each != action]))
         does = other if (turn + place) % 2 else ACTIONS[0]
         source = Source(seed, count, index, does, index in silent)
-        found.append(_task(source, shape, colour, asked))
-    return found
+        tasks.append(_task(source, shape, colour, action))
+    return tasks
 
 
 HELD_OUT = "heldout10"
@@ -137,10 +137,10 @@ def find_task(name: str) -> PocketTask:
     which, _, name = name.rpartition("/")
     if (which or HELD_OUT) not in LISTS:
         raise SparksError(f"task list {which!r} is unknown: choose from {', '.join(LISTS)}")
-    known = {task.name: task for task in LISTS[which or HELD_OUT]()}
-    if name not in known:
-        raise SparksError(f"task {name!r} is unknown: choose from {', '.join(known)}")
-    return known[name]
+    tasks = {task.name: task for task in LISTS[which or HELD_OUT]()}
+    if name not in tasks:
+        raise SparksError(f"task {name!r} is unknown: choose from {', '.join(tasks)}")
+    return tasks[name]
 
 
 def _objects(count: int, seed: int) -> Iterator[tuple[str, str]]:
@@ -151,11 +151,11 @@ def _objects(count: int, seed: int) -> Iterator[tuple[str, str]]:
         yield SHAPES[shape], COLOURS[colour]
 
 
-def _task(source: Source, shape: str, colour: str, asked: str) -> PocketTask:
+def _task(source: Source, shape: str, colour: str, action: str) -> PocketTask:
     return PocketTask(
-        name=f"{source.index:02d}-{asked.replace('_', '-')}",
+        name=f"{source.index:02d}-{action.replace('_', '-')}",
         source=source,
-        prompt=phrase(colour, shape, asked),
+        prompt=phrase(colour, shape, action),
         static_prompt=phrase(colour, shape, source.action),
         prefix_frames=PREFIX_FRAMES,
     )

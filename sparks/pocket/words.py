@@ -86,5 +86,5 @@ def vocabulary() -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for sentence in sentences for word in sentence.split()))
 
 
-def _first(words: Sequence[str], known: Sequence[str]) -> str | None:
-    return next((word for word in words if word in known), None)
+def _first(words: Sequence[str], vocabulary: Sequence[str]) -> str | None:
+    return next((word for word in words if word in vocabulary), None)

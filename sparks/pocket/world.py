@@ -280,10 +280,10 @@ def silhouette(
 def _outline(shape: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Signed distance to the shape's outline in units of its radius, negative inside."""
     first, *rest = shape.unique().tolist() or [0]  # of no scenes, any
-    found = _OUTLINES[first](u, v)
+    distance = _OUTLINES[first](u, v)
     for index in rest:
-        found = torch.where(shape == index, _OUTLINES[index](u, v), found)
-    return found
+        distance = torch.where(shape == index, _OUTLINES[index](u, v), distance)
+    return distance
 
 
 def _ball(u: Tensor, v: Tensor) -> Tensor:

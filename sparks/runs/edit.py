@@ -15,6 +15,7 @@ from sparks.errors import SparksError
 from sparks.media.clip import Clip, write_clip
 from sparks.models.memory import enough_memory, peak_memory
 from sparks.runs.cache import Cache
+from sparks.runs.earlier import as_begun
 from sparks.runs.folder import SOURCE, Run
 from sparks.runs.keeping import Keeping, read_keep
 from sparks.runs.prepare import Prepared, prepare
@@ -103,6 +104,7 @@ def go_on(folder: Path, reporter: Silent | None = None, named: Settings | None =
             return result
         path = run.folder / "config.yaml"
         settings = without_code(read_settings(path), path, named)
+        settings = as_begun(settings, run.facts, folder)
         if Config.resolve(settings) != Config.resolve(merge(settings, named)):
             raise SparksError(f"{folder} goes on with its own settings; give --resume alone")
         with contextlib.chdir(run.home), reporter:

@@ -30,7 +30,7 @@ from sparks.files import replacing, write_text
 from sparks.locks import LOCKS
 from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
 from sparks.runs.result import Result, read_result
-from sparks.search.history import Row, column
+from sparks.search.history import HistoryRow, column
 from sparks.search.journal import Journal
 from sparks.settings.yaml import read_settings
 
@@ -235,7 +235,7 @@ def as_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
 
 
-def draw_curve(path: Path, rows: Sequence[Row]) -> None:
+def draw_curve(path: Path, rows: Sequence[HistoryRow]) -> None:
     """Write a PNG of total loss and P(yes) over the evaluations."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

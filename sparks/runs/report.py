@@ -13,7 +13,7 @@ from sparks.runs.folder import SOURCE, draw_curve
 from sparks.runs.progress import verdict
 from sparks.runs.result import read_result
 from sparks.runs.watch import history, read_json
-from sparks.search.history import Row
+from sparks.search.history import HistoryRow
 
 _MADE = {
     "baseline.mp4": "prompt only",
@@ -68,7 +68,7 @@ def _transferred(run: Path) -> bool:
     return "p_yes_transfer" in read_json(run / "result.json")
 
 
-def _state(rows: list[Row], result: Mapping[str, Any]) -> str:
+def _state(rows: list[HistoryRow], result: Mapping[str, Any]) -> str:
     if "stopped_by" in result:
         return verdict(read_result(result, Path("result.json")))
     if "p_yes_transfer" in result:
@@ -128,7 +128,7 @@ def judged(result: Mapping[str, Any]) -> str:
     return f"{who} says {answer}: P(yes) {after:.3f}{told}."
 
 
-def _evaluations(rows: list[Row]) -> str:
+def _evaluations(rows: list[HistoryRow]) -> str:
     if not rows:
         return ""
     terms = list(rows[0]["losses"])
@@ -144,7 +144,9 @@ def _evaluations(rows: list[Row]) -> str:
     return page.section("Evaluations", page.table(header, cells))
 
 
-def _cost(rows: list[Row], facts: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def _cost(
+    rows: list[HistoryRow], facts: Mapping[str, Any], result: Mapping[str, Any]
+) -> dict[str, Any]:
     spent = result.get("spent") or (rows[-1]["cost"] if rows else {})
     machine = dict(facts.get("cost", {}))
     versions = machine.pop("versions", {})

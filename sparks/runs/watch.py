@@ -16,7 +16,7 @@ from sparks.errors import SparksError, printable
 from sparks.locks import locked
 from sparks.runs.progress import table
 from sparks.runs.result import read_result
-from sparks.search.history import Row, column, read_rows, to_evaluation
+from sparks.search.history import HistoryRow, column, read_rows, to_evaluation
 from sparks.terminal import shows
 
 _BLOCKS, _PLAIN = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
@@ -86,7 +86,7 @@ def view(run: Path) -> Any:
     )
 
 
-def history(run: Path) -> list[Row]:
+def history(run: Path) -> list[HistoryRow]:
     """The evaluations so far.
 
     Raises:

@@ -14,7 +14,7 @@ from sparks.search.budget import BudgetExhausted
 from sparks.search.checkpoints import Checkpoint
 from sparks.search.evaluation import Evaluation
 from sparks.search.foreign import blaming
-from sparks.search.history import Past, Row, batch_of, to_evaluation, to_row
+from sparks.search.history import HistoryRow, Past, batch_of, to_evaluation, to_row
 from sparks.search.interruption import Interruption
 from sparks.search.journal import Journal
 from sparks.search.problem import EditProblem
@@ -144,7 +144,7 @@ class _Keeper:
         self.patience, self.min_delta = solver.patience, solver.min_delta
         self.stateful = solver if isinstance(solver, AskTell) else None
         self.listeners, self.journal = listeners, journal
-        self.rows: list[Row] = list(journal.rows) if journal else []
+        self.rows: list[HistoryRow] = list(journal.rows) if journal else []
         self.checkpoint = journal.checkpoint if journal and self.stateful else None
         self.start: Evaluation | None = None
         self.best: Evaluation | None = None

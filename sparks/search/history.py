@@ -12,12 +12,12 @@ from sparks.errors import SparksError
 from sparks.search.evaluation import Evaluation
 from sparks.search.objective import Losses
 
-Row = dict[str, Any]
+HistoryRow = dict[str, Any]
 
 _KEYS = {"index", "seed", "z_sha256", "losses", "total", "p_yes", "best", "cost"}
 
 
-def to_row(evaluation: Evaluation, best: bool) -> Row:
+def to_row(evaluation: Evaluation, best: bool) -> HistoryRow:
     """One evaluation as JSON; a number that is none becomes null."""
     return {
         "index": evaluation.index,
@@ -31,7 +31,7 @@ def to_row(evaluation: Evaluation, best: bool) -> Row:
     }
 
 
-def to_evaluation(row: Row, z: Tensor, gradient: Tensor | None = None) -> Evaluation:
+def to_evaluation(row: HistoryRow, z: Tensor, gradient: Tensor | None = None) -> Evaluation:
     """The evaluation of `z [k]` that `row` records, without its frames."""
     return Evaluation(
         index=row["index"],
@@ -44,7 +44,7 @@ def to_evaluation(row: Row, z: Tensor, gradient: Tensor | None = None) -> Evalua
     )
 
 
-def batch_of(rows: Sequence[Row], row: Row) -> int:
+def batch_of(rows: Sequence[HistoryRow], row: HistoryRow) -> int:
     """Index of the first row of the batch that `row` was evaluated in: their counts are one."""
     counts = (each["cost"]["renders"] for each in rows)
     return next(index for index, count in enumerate(counts) if count == row["cost"]["renders"])
@@ -58,7 +58,9 @@ class Past:
         gradients: `[k]` each by row, where they were saved.
     """
 
-    def __init__(self, rows: Sequence[Row], gradients: Mapping[int, Tensor] | None = None) -> None:
+    def __init__(
+        self, rows: Sequence[HistoryRow], gradients: Mapping[int, Tensor] | None = None
+    ) -> None:
         self.rows, self.gradients = rows, dict(gradients or {})
 
     def recall(self, index: int, z: Tensor, seeds: Sequence[int]) -> list[Evaluation]:
@@ -80,14 +82,14 @@ class Past:
         return recalled
 
 
-def read_rows(path: Path) -> tuple[list[Row], int]:
+def read_rows(path: Path) -> tuple[list[HistoryRow], int]:
     """Whole rows of a history and the bytes they take; what follows them is torn.
 
     Raises:
         SparksError: a row before the last cannot be read.
     """
     lines = path.read_bytes().splitlines(keepends=True)
-    rows: list[Row] = []
+    rows: list[HistoryRow] = []
     for number, line in enumerate(lines):
         row = _parse(line)
         if row is None or row.get("index") != number:
@@ -98,12 +100,12 @@ def read_rows(path: Path) -> tuple[list[Row], int]:
     return rows, sum(map(len, lines[: len(rows)]))
 
 
-def column(rows: Sequence[Row], name: str) -> list[float]:
+def column(rows: Sequence[HistoryRow], name: str) -> list[float]:
     """One number of every row, to draw; NaN where it was none."""
     return [_number(row[name]) for row in rows]
 
 
-def _parse(line: bytes) -> Row | None:
+def _parse(line: bytes) -> HistoryRow | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -112,7 +114,7 @@ def _parse(line: bytes) -> Row | None:
     return row if whole and _is_typed(row) else None
 
 
-def _is_typed(row: Row) -> bool:
+def _is_typed(row: HistoryRow) -> bool:
     losses, cost = row["losses"], row["cost"]
     return (
         type(row["index"]) is type(row["seed"]) is int

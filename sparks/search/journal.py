@@ -17,7 +17,7 @@ from sparks.errors import SparksError
 from sparks.files import opened_itself, sync
 from sparks.locks import locked
 from sparks.search.checkpoints import Checkpoint, load_checkpoint, previous, save_checkpoint
-from sparks.search.history import Row, read_rows
+from sparks.search.history import HistoryRow, read_rows
 
 log = logging.getLogger("sparks")
 
@@ -47,7 +47,7 @@ class Journal:
             self.checkpoint = self._restore()
             self._opened = opening.pop_all()
 
-    def record(self, rows: Sequence[Row], checkpoint: Checkpoint | None = None) -> None:
+    def record(self, rows: Sequence[HistoryRow], checkpoint: Checkpoint | None = None) -> None:
         """Add the rows of one batch and, for a solver with a state, the search after it.
 
         The state goes first: whenever the process ends, one of the two states fits the rows.
@@ -87,7 +87,7 @@ class Journal:
             f"run {self.folder} is in use by another process; wait for it, or stop it first"
         )
 
-    def _read(self) -> list[Row]:
+    def _read(self) -> list[HistoryRow]:
         rows, size = read_rows(self.path)
         if excess := os.fstat(self._file.fileno()).st_size - size:
             log.warning(

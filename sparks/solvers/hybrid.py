@@ -129,7 +129,8 @@ class Hybrid(Adam):
         """Go on from `state_dict`; call after `setup`."""
         super().load_state_dict(state)
         self.start, self.looked = dict(state["start"]), state["looked"]
-        self.noise, self.needs_gradient = state["noise"], state["needs_gradient"]
+        self.noise = state.get("noise", self.noise)  # states of 0.1.0 lack these
+        self.needs_gradient = state.get("needs_gradient", True)
 
     def _steps(self) -> Tensor:
         """Candidates `[line, k]` down the start's gradient."""

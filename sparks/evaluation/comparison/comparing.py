@@ -48,7 +48,7 @@ class Compared:
     def rows(self) -> list[dict[str, Any]]:
         """One for each scenario and method: figures, the judge's points, and the truth."""
         points = {(e.scenario, e.method): e for e in self.judged.judged} if self.judged else {}
-        found = []
+        rows = []
         for scenario in self.comparison.scenarios:
             for method in scenario.edits:
                 key = scenario.name, method
@@ -59,8 +59,8 @@ class Compared:
                     row["p_yes"] = scenario.p_yes[method]
                 row |= self.measured.get(key, Measured()).figures
                 row |= {f"true_{name}": value for name, value in self.known.get(key, {}).items()}
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
 
 def compare(path: Path, folder: Path) -> str:
@@ -93,27 +93,27 @@ def _compare(layout: Layout, choice: Choice, how: Judging | None, folder: Path) 
     if not comparison.scenarios:
         raise SparksError("no scenario of the layout has a source; nothing can be compared")
     comparison.save(folder)
-    found = Compared(comparison)
-    _measure(found, layout, choice, folder)
+    outcome = Compared(comparison)
+    _measure(outcome, layout, choice, folder)
     if layout.judge is not None and how is not None:
-        asked = layout.judge
-        who = backend(asked.backend, asked.model, asked.base_url)
-        found.judged, found.rubric = judge(comparison, how, who, folder), how.rubric
-    write_text(folder / "cells.csv", csv_text(found.rows()))
-    text = as_markdown(found)
+        options = layout.judge
+        who = backend(options.backend, options.model, options.base_url)
+        outcome.judged, outcome.rubric = judge(comparison, how, who, folder), how.rubric
+    write_text(folder / "cells.csv", csv_text(outcome.rows()))
+    text = as_markdown(outcome)
     write_text(folder / "table.md", text)
-    write_text(folder / "index.html", as_page(found, folder))
+    write_text(folder / "index.html", as_page(outcome, folder))
     return text
 
 
-def _how(asked: Judge) -> Judging:
+def _how(options: Judge) -> Judging:
     return Judging(
-        rubric(asked.rubric),
-        read_template(asked.instructions),
-        asked.orders,
-        asked.repeats,
-        asked.num_frames,
-        asked.seed,
+        rubric(options.rubric),
+        read_template(options.instructions),
+        options.orders,
+        options.repeats,
+        options.num_frames,
+        options.seed,
     )
 
 
@@ -124,24 +124,24 @@ def _check_folder(folder: Path) -> None:
         raise SparksError(f"output {folder} holds no comparison; choose a new folder")
 
 
-def _measure(found: Compared, layout: Layout, choice: Choice, folder: Path) -> None:
-    scenarios = found.comparison.scenarios
+def _measure(outcome: Compared, layout: Layout, choice: Choice, folder: Path) -> None:
+    scenarios = outcome.comparison.scenarios
     todo = [(scenario, method) for scenario in scenarios for method in scenario.edits]
     for number, (scenario, method) in enumerate(todo, 1):
         key = scenario.name, method
         file = folder / "metrics" / slug(scenario.name) / f"{slug(method)}.json"
         stamp = _stamp(scenario, method, layout)
-        kept = read_json(file)
-        before = Measured(**kept["measured"]) if kept.get("stamp") == stamp else Measured()
+        record = read_json(file)
+        before = Measured(**record["measured"]) if record.get("stamp") == stamp else Measured()
         if (left := choice.left(before)).metrics:
             now = before.joined(measure(_pair(scenario, method, layout), left))
-            known = truth(scenario, method) if has_truth(scenario) else None
-            kept = {"stamp": stamp, "measured": now.as_json(), "truth": known}
-            write_text(file, json.dumps(kept, indent=1) + "\n")
+            facts = truth(scenario, method) if has_truth(scenario) else None
+            record = {"stamp": stamp, "measured": now.as_json(), "truth": facts}
+            write_text(file, json.dumps(record, indent=1) + "\n")
             print(f"measured {number}/{len(todo)}  {' / '.join(key)}", file=sys.stderr, flush=True)
-        found.measured[key] = Measured(**kept["measured"])
-        if kept["truth"] is not None:
-            found.known[key] = kept["truth"]
+        outcome.measured[key] = Measured(**record["measured"])
+        if record["truth"] is not None:
+            outcome.known[key] = record["truth"]
 
 
 def _pair(scenario: Scenario, method: str, layout: Layout) -> Edited:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.errors import SparksError
-from sparks.evaluation.comparison.layout import FORMS, VIDEOS, Given, Layout, Method, Part
+from sparks.evaluation.comparison.layout import FORMS, VIDEOS, Given, Layout, Method, PictureArea
 from sparks.evaluation.statistics.reading import read_table
 from sparks.evaluation.statistics.scores import as_number
 
@@ -21,7 +21,7 @@ class Found:
     """A method's video of a scenario, which part of it is the edit, and P(yes) if known."""
 
     path: Path
-    part: Part = "whole"
+    part: PictureArea = "whole"
     p_yes: float | None = None
 
 
@@ -33,12 +33,12 @@ def scenarios_of(layout: Layout) -> list[Given]:
     """
     if layout.scenarios is not None:
         return layout.scenarios
-    found: dict[str, Given] = {}
+    tasks: dict[str, Given] = {}
     for method in layout.methods:
         if method.experiment is not None:
             for task in _tasks(method.experiment):
-                found.setdefault(task.name, task)
-    return list(found.values())
+                tasks.setdefault(task.name, task)
+    return list(tasks.values())
 
 
 def video_of(method: Method, scenario: Given) -> Found | None:
@@ -111,11 +111,11 @@ def _task(folder: Path, row: dict[str, Any]) -> Given | None:
     source = next(iter(sorted((folder / "sources").glob(f"{row['name']}.*"))), None)
     if source is None:
         return None
-    kept = row.get("prefix_frames")
+    prefix = row.get("prefix_frames")
     return Given(
         name=row["name"],
         source=source,
         prompt=row["prompt"],
         static_prompt=row.get("static_prompt"),
-        prefix_frames=K if kept is None else kept,
+        prefix_frames=K if prefix is None else prefix,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.evaluation.comparison.found import Found, scenarios_of, video_of
-from sparks.evaluation.comparison.layout import Given, Layout, Part
+from sparks.evaluation.comparison.layout import Given, Layout, PictureArea
 from sparks.evaluation.metrics.pairs import at_rate
 from sparks.evaluation.scenarios import Comparison, Scenario
 from sparks.files import replacing, write_text
@@ -40,13 +40,13 @@ def lay(layout: Layout, folder: Path) -> Comparison:
 
 def _lay(layout: Layout, given: Given, folder: Path) -> Scenario:
     videos = {method.name: video_of(method, given) for method in layout.methods}
-    found = {name: video for name, video in videos.items() if video is not None}
-    ours = [found[m.name] for m in layout.methods if m.role == "ours" and m.name in found]
+    there = {name: video for name, video in videos.items() if video is not None}
+    ours = [there[m.name] for m in layout.methods if m.role == "ours" and m.name in there]
     like = ours[0] if ours else Found(given.source)
     home = folder / "videos" / slug(given.name)
     notes = [given.notes] if given.notes else []
     paths = {}
-    for name, video in {"source": Found(given.source), **found}.items():
+    for name, video in {"source": Found(given.source), **there}.items():
         path = home / f"{slug(name)}.mp4"
         notes += [f"{name}: {note}" for note in _bring(video, like, path)]
         paths[name] = path
@@ -59,7 +59,7 @@ def _lay(layout: Layout, given: Given, folder: Path) -> Scenario:
         static_prompt=given.static_prompt,
         kept=given.prefix_frames or 0,
         notes=tuple(notes),
-        p_yes={name: v.p_yes for name, v in found.items() if v.p_yes is not None},
+        p_yes={name: v.p_yes for name, v in there.items() if v.p_yes is not None},
     )
 
 
@@ -72,9 +72,9 @@ def _bring(video: Found, like: Found, path: Path) -> list[str]:
     """Write `video` to `path` in the form of `like`; what was changed."""
     stamp = [video.part, _digest(video.path), like.part, _digest(like.path)]
     record = path.with_suffix(".json")
-    kept: dict[str, Any] = read_json(record)
-    if kept.get("stamp") == stamp and path.is_file():
-        return list(kept["changed"])
+    before: dict[str, Any] = read_json(record)
+    if before.get("stamp") == stamp and path.is_file():
+        return list(before["changed"])
     clip, changed = read_part(video)
     form, _ = read_part(like)
     clip, more = fitted(clip, form)
@@ -97,7 +97,7 @@ def read_part(video: Found) -> tuple[Clip, list[str]]:
     return replace(clip, frames=_half(clip, video.part)), [f"{video.part} of the picture taken"]
 
 
-def _half(clip: Clip, part: Part) -> Any:
+def _half(clip: Clip, part: PictureArea) -> Any:
     width = clip.frames.shape[-1] // 2
     return clip.frames[..., :width] if part == "left half" else clip.frames[..., -width:]
 

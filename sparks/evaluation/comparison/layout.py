@@ -25,9 +25,9 @@ from sparks.errors import SparksError
 from sparks.evaluation.scenarios import Name, Role
 from sparks.settings.yaml import read_raw
 
-Part = Literal["left half", "right half", "whole"]
+PictureArea = Literal["left half", "right half", "whole"]
 #: Where other methods put what they make, and which part of the picture is the edit.
-FORMS: dict[str, tuple[tuple[str, ...], Part]] = {
+FORMS: dict[str, tuple[tuple[str, ...], PictureArea]] = {
     "plain": (("{scenario}.*", "{scenario}/*"), "whole"),
     "vace": (("{scenario}/out_video.mp4", "{scenario}.mp4", "{scenario}/*.mp4"), "whole"),
     "uniedit": (("{scenario}.gif", "{scenario}/*.gif"), "right half"),
@@ -58,7 +58,7 @@ class Method(_Strict):
     folder: Path | None = None
     form: str = "plain"
     files: str | None = None
-    part: Part | None = None
+    part: PictureArea | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Method:

@@ -35,51 +35,51 @@ BUILT_IN = {
 }
 
 
-def as_markdown(found: Compared) -> str:
+def as_markdown(outcome: Compared) -> str:
     """All tables."""
-    parts = [f"# {found.comparison.title}\n"]
-    for title, note, header, rows in tables(found):
+    parts = [f"# {outcome.comparison.title}\n"]
+    for title, note, header, rows in tables(outcome):
         parts.append(f"## {title}\n\n{note}\n\n{markdown(header, rows)}")
-    return "\n".join(parts) + "".join(f"\n- {line}" for line in _notes(found)) + "\n"
+    return "\n".join(parts) + "".join(f"\n- {line}" for line in _notes(outcome)) + "\n"
 
 
-def as_page(found: Compared, folder: Path) -> str:
+def as_page(outcome: Compared, folder: Path) -> str:
     """All tables, and of each scenario the videos with what was found of each."""
     shown = [
         page.section(title, page.paragraph(note), page.table(header, rows))
-        for title, note, header, rows in tables(found)
+        for title, note, header, rows in tables(outcome)
     ]
-    videos = [_scenario(found, scenario, folder) for scenario in found.comparison.scenarios]
-    notes = [page.paragraph(line) for line in _notes(found)]
+    videos = [_scenario(outcome, scenario, folder) for scenario in outcome.comparison.scenarios]
+    notes = [page.paragraph(line) for line in _notes(outcome)]
     parts = [page.section("Videos", *videos), *shown]
     if notes:
         parts.append(page.section("Notes", *notes))
-    return page.page(found.comparison.title, *parts)
+    return page.page(outcome.comparison.title, *parts)
 
 
-def tables(found: Compared) -> Iterator[Table]:
+def tables(outcome: Compared) -> Iterator[Table]:
     """Whatever there is to say."""
-    rows = found.rows()
-    if found.judged is not None and found.rubric is not None:
-        yield _overview(found, found.judged.judged, found.rubric)
-    yield _figures(found, rows)
+    rows = outcome.rows()
+    if outcome.judged is not None and outcome.rubric is not None:
+        yield _overview(outcome, outcome.judged.judged, outcome.rubric)
+    yield _figures(outcome, rows)
     if any(row.get("d_bg") is not None for row in rows):
-        yield _background(found, rows)
+        yield _background(outcome, rows)
     for column in ("overall", "true_happened"):
         if (part := compared(rows, column)) is not None:
             yield (f"{BUILT_IN[column].title}: {part.title}", part.note, part.header, part.rows)
-    if found.known:
-        yield _agreement(found, rows)
+    if outcome.known:
+        yield _agreement(outcome, rows)
 
 
-def _methods(found: Compared) -> list[str]:
-    return list(found.comparison.roles)
+def _methods(outcome: Compared) -> list[str]:
+    return list(outcome.comparison.roles)
 
 
-def _overview(found: Compared, judged: Sequence[Judged], rubric: Rubric) -> Table:
+def _overview(outcome: Compared, judged: Sequence[Judged], rubric: Rubric) -> Table:
     """Three aggregates, and preservation given success."""
     lines = []
-    for method in _methods(found):
+    for method in _methods(outcome):
         mine = [each for each in judged if each.method == method]
         if not mine:
             continue
@@ -94,32 +94,32 @@ def _overview(found: Compared, judged: Sequence[Judged], rubric: Rubric) -> Tabl
                 f"{np.mean([geometric(each.scores, rubric) for each in mine]):.2f}",
                 "" if preserved is None else f"{preserved[0]:.2f} (of {preserved[1]})",
                 f"{np.mean([each.rank for each in mine]):.2f}",
-                _preferred(found, method),
+                _preferred(outcome, method),
             ]
         )
-    assert found.judged is not None
+    assert outcome.judged is not None
     note = (
-        f"Judged by {found.judged.judge} in the rubric {rubric.name!r}. Capped: no axis counts for "
-        "more than the first; geometric: weighted, the first axis twice. Preservation is a mean "
-        "over edits that achieved the task alone. Preferred: by every call, in either order."
+        f"Judged by {outcome.judged.judge} in the rubric {rubric.name!r}. Capped: no axis counts "
+        "for more than the first; geometric: weighted, the first axis twice. Preservation is a "
+        "mean over edits that achieved the task alone. Preferred: by every call, in either order."
     )
     header = ["method", "edits", "achieved %", "overall", "capped", "geometric"]
     return ("Judge", note, [*header, "preservation | achieved", "rank", "preferred"], lines)
 
 
-def _preferred(found: Compared, method: str) -> str:
-    assert found.judged is not None
-    mine = [p for p in found.judged.preferences if method in (p["first"], p["second"])]
+def _preferred(outcome: Compared, method: str) -> str:
+    assert outcome.judged is not None
+    mine = [p for p in outcome.judged.preferences if method in (p["first"], p["second"])]
     won, tied = (sum(p["preferred"] == what for p in mine) for what in (method, "tie"))
     return f"{won} of {len(mine)}, {tied} ties"
 
 
-def _figures(found: Compared, rows: Sequence[dict[str, Any]]) -> Table:
+def _figures(outcome: Compared, rows: Sequence[dict[str, Any]]) -> Table:
     """Figures downwards, methods across, with intervals over scenarios."""
     lines = []
     for name, figure in (BUILT_IN | figures()).items():
         cells = []
-        for method in _methods(found):
+        for method in _methods(outcome):
             mine = [{**row, "task": row["scenario"]} for row in rows if row["method"] == method]
             mean = estimate(mine, name)
             form = figure.form
@@ -128,14 +128,14 @@ def _figures(found: Compared, rows: Sequence[dict[str, Any]]) -> Table:
             )
         if any(cells):
             lines.append([figure.title, *cells, figure.better or ""])
-    note = f"Means over {len(found.comparison.scenarios)} scenarios with 95 % intervals."
-    return ("Figures", note, ["", *_methods(found), "better"], lines)
+    note = f"Means over {len(outcome.comparison.scenarios)} scenarios with 95 % intervals."
+    return ("Figures", note, ["", *_methods(outcome), "better"], lines)
 
 
-def _background(found: Compared, rows: Sequence[dict[str, Any]]) -> Table:
+def _background(outcome: Compared, rows: Sequence[dict[str, Any]]) -> Table:
     """D_bg brought to 0..10 within each scenario, as the paper has it."""
-    lines, per_method = [], {method: [] for method in _methods(found)}  # type: ignore[var-annotated]
-    for scenario in found.comparison.scenarios:
+    lines, per_method = [], {method: [] for method in _methods(outcome)}  # type: ignore[var-annotated]
+    for scenario in outcome.comparison.scenarios:
         values = {
             row["method"]: row["d_bg"]
             for row in rows
@@ -145,19 +145,19 @@ def _background(found: Compared, rows: Sequence[dict[str, Any]]) -> Table:
             brought = normalised(values)
             for method, value in brought.items():
                 per_method[method].append(value)
-            cells = [f"{brought[m]:.1f}" if m in brought else "" for m in _methods(found)]
+            cells = [f"{brought[m]:.1f}" if m in brought else "" for m in _methods(outcome)]
             lines.append([scenario.name, *cells])
     means = [f"{np.mean(v):.2f}" if v else "" for v in per_method.values()]
     note = "0 is the least distorted background of the scenario's edits, 10 the most."
-    header = ["scenario", *_methods(found)]
+    header = ["scenario", *_methods(outcome)]
     return ("D_bg within scenarios (0 to 10)", note, header, [["mean", *means], *lines])
 
 
-def _agreement(found: Compared, rows: Sequence[dict[str, Any]]) -> Table:
+def _agreement(outcome: Compared, rows: Sequence[dict[str, Any]]) -> Table:
     """How well everything but the measurement itself ranks what the measurement found."""
     truths = [row for row in rows if "true_happened" in row]
     names = dict(figures())
-    if found.judged is not None and found.judged.judge != "pocket":
+    if outcome.judged is not None and outcome.judged.judge != "pocket":
         names = {n: BUILT_IN[n] for n in ("overall", "achieved")} | names
     names = {"p_yes": BUILT_IN["p_yes"]} | names
     lines = []
@@ -188,37 +188,37 @@ def _agreement(found: Compared, rows: Sequence[dict[str, Any]]) -> Table:
     return ("Agreement with the truth", note, ["", "ROC area", "tau", "pairs right"], lines)
 
 
-def _scenario(found: Compared, scenario: Scenario, folder: Path) -> str:
+def _scenario(outcome: Compared, scenario: Scenario, folder: Path) -> str:
     videos = {"source": _link(scenario.source, folder)}
-    order = sorted(scenario.edits, key=lambda m: ROLES.index(_role(found, m)))
+    order = sorted(scenario.edits, key=lambda m: ROLES.index(_role(outcome, m)))
     for method in order:
-        videos[_caption(found, scenario, method)] = _link(scenario.edits[method], folder)
+        videos[_caption(outcome, scenario, method)] = _link(scenario.edits[method], folder)
     row = page.video_row(f"{scenario.name}: {scenario.prompt}", videos)
     return row + (page.paragraph(". ".join(scenario.notes) + ".") if scenario.notes else "")
 
 
-def _role(found: Compared, method: str) -> str:
-    return found.comparison.roles[method]
+def _role(outcome: Compared, method: str) -> str:
+    return outcome.comparison.roles[method]
 
 
 def _link(path: Path, folder: Path) -> str:
     return path.resolve().relative_to(folder.resolve()).as_posix()
 
 
-def _caption(found: Compared, scenario: Scenario, method: str) -> str:
-    role = _role(found, method)
+def _caption(outcome: Compared, scenario: Scenario, method: str) -> str:
+    role = _role(outcome, method)
     lines = [method if role == "other" or role == method else f"{method} ({role})"]
-    if found.judged is not None:
-        for each in found.judged.judged:
+    if outcome.judged is not None:
+        for each in outcome.judged.judged:
             if (each.scenario, each.method) == (scenario.name, method):
                 lines.append(f"overall {each.overall:.1f}, achieved {each.achieved:.0%}")
-    if (known := found.known.get((scenario.name, method))) is not None:
-        lines.append("happened" if known["happened"] else "did not happen")
+    if (measured := outcome.known.get((scenario.name, method))) is not None:
+        lines.append("happened" if measured["happened"] else "did not happen")
     return "\n".join(lines)
 
 
-def _notes(found: Compared) -> list[str]:
+def _notes(outcome: Compared) -> list[str]:
     """What could not be had or does not fit together."""
-    missing = {n: why for one in found.measured.values() for n, why in one.missing.items()}
+    missing = {n: why for one in outcome.measured.values() for n, why in one.missing.items()}
     lines = [f"Not measured: {name}: {why}" for name, why in missing.items()]
-    return lines + (remarks(found.judged) if found.judged is not None else [])
+    return lines + (remarks(outcome.judged) if outcome.judged is not None else [])

@@ -59,7 +59,7 @@ def answer_type(rubric: Rubric, aliases: Sequence[str]) -> type[Answer]:
         preferred=(either, ...),
     )
     checks: dict[str, Any] = {"complete": model_validator(mode="after")(_complete(aliases))}
-    found: type[Answer] = create_model(
+    wanted: type[Answer] = create_model(
         "Answer",
         __base__=Answer,
         candidates=(list[verdict], ...),  # type: ignore[valid-type]
@@ -67,7 +67,7 @@ def answer_type(rubric: Rubric, aliases: Sequence[str]) -> type[Answer]:
         preferences=(list[preference], ...),  # type: ignore[valid-type]
         __validators__=checks,
     )
-    return found
+    return wanted
 
 
 def _complete(aliases: Sequence[str]) -> Any:
@@ -96,11 +96,11 @@ def parse(text: str, wanted: type[Answer]) -> Answer:
     Raises:
         ValueError: there is none, or it is not as `wanted`; the message is for the judge.
     """
-    found = re.search(r"\{.*\}", text, flags=re.DOTALL)
-    if found is None:
+    json_text = re.search(r"\{.*\}", text, flags=re.DOTALL)
+    if json_text is None:
         raise ValueError("there is no JSON object in the answer")
     try:
-        return wanted.model_validate(json.loads(found[0]))
+        return wanted.model_validate(json.loads(json_text[0]))
     except json.JSONDecodeError as error:
         raise ValueError(f"the JSON cannot be read: {error}") from None
     except ValidationError as error:

@@ -54,15 +54,15 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         self.name = "recorded"
         if path.is_dir():
-            kept = [json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")]
-            self.answers = {each["key"]: [s["answer"] for s in each["said"]] for each in kept}
-            self.name = kept[0]["asked"]["judge"] if kept else "recorded"
+            calls = [json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")]
+            self.answers = {each["key"]: [s["answer"] for s in each["said"]] for each in calls}
+            self.name = calls[0]["asked"]["judge"] if calls else "recorded"
             return
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            recorded = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SparksError(f"no recorded answers at {path} ({error})") from error
-        self.answers = {key: [a] if isinstance(a, str) else a for key, a in found.items()}
+        self.answers = {key: [a] if isinstance(a, str) else a for key, a in recorded.items()}
 
     def answer(self, request: Request, earlier: list[tuple[str, str]]) -> str:
         """The next answer to the question.
@@ -106,7 +106,7 @@ class Server:
         form = {"name": "answer", "schema": request.wanted.model_json_schema()}
         messages: list[Any] = [{"role": "user", "content": content}, *_repairs(earlier)]
         try:
-            found = self._client.chat.completions.create(
+            completion = self._client.chat.completions.create(
                 model=self.name,
                 messages=messages,
                 temperature=0,
@@ -114,7 +114,7 @@ class Server:
             )
         except self._error as error:
             raise SparksError(f"the judge {self.name!r} cannot be asked: {error}") from error
-        return found.choices[0].message.content or ""
+        return completion.choices[0].message.content or ""
 
 
 class Local:

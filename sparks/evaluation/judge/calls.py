@@ -36,8 +36,8 @@ def ask(request: Request, backend: Backend, folder: Path) -> Answer | None:
         SparksError: whatever the backend says is in the way.
     """
     path = folder / f"{request.key}.json"
-    if (kept := _kept(path)) is not None:
-        return _valid(kept, request)
+    if (earlier := _kept(path)) is not None:
+        return _valid(earlier, request)
     tries: list[tuple[str, str]] = []
     for _ in range(TRIES):
         text = backend.answer(request, tries)
@@ -61,8 +61,8 @@ def _valid(content: dict[str, Any], request: Request) -> Answer | None:
 
 def _kept(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found if found["said"] else None
+        call: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return call if call["said"] else None
     except OSError:
         return None
     except (ValueError, KeyError, TypeError) as error:

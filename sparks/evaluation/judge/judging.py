@@ -147,14 +147,14 @@ def _judged(
     scenario: Scenario, calls: Sequence[tuple[Request, Answer]], rubric: Rubric
 ) -> Iterator[Judged]:
     for method in scenario.edits:
-        found = [(_of(request, answer, method), answer) for request, answer in calls]
+        verdicts = [(_of(request, answer, method), answer) for request, answer in calls]
         points = {
-            name: [getattr(verdict.scores, name) for verdict, _ in found] for name in rubric.axes
+            name: [getattr(verdict.scores, name) for verdict, _ in verdicts] for name in rubric.axes
         }
         scores = {name: float(np.mean(values)) for name, values in points.items()}
         flags = [
             f"overall {verdict.overall:g} given, {own:.2f} by its parts"
-            for verdict, _ in found
+            for verdict, _ in verdicts
             for own in [rubric.overall(dict(verdict.scores))]
             if abs(own - verdict.overall) > DIFFERS
         ]
@@ -162,10 +162,10 @@ def _judged(
             *(scenario.name, method, scores),
             spread={name: float(np.std(values)) for name, values in points.items()},
             overall=rubric.overall(scores),
-            said=float(np.mean([verdict.overall for verdict, _ in found])),
-            achieved=float(np.mean([verdict.task_achieved for verdict, _ in found])),
-            rank=float(np.mean([a.ranking.index(v.alias) + 1 for v, a in found])),
-            calls=len(found),
+            said=float(np.mean([verdict.overall for verdict, _ in verdicts])),
+            achieved=float(np.mean([verdict.task_achieved for verdict, _ in verdicts])),
+            rank=float(np.mean([a.ranking.index(v.alias) + 1 for v, a in verdicts])),
+            calls=len(verdicts),
             flags=list(dict.fromkeys(flags)),
         )
 

@@ -56,10 +56,10 @@ class Truth:
 
     def answer(self, request: Request, earlier: list[tuple[str, str]]) -> str:
         """Points by what was measured, in the form asked for."""
-        known = {
+        measured = {
             alias: truth(request.scenario, method) for alias, method in request.methods.items()
         }
-        candidates = [_verdict(alias, seen, request.rubric) for alias, seen in known.items()]
+        candidates = [_verdict(alias, seen, request.rubric) for alias, seen in measured.items()]
         overall = {each["alias"]: each["overall"] for each in candidates}
         pairs = itertools.combinations(overall, 2)
         return json.dumps(

@@ -58,9 +58,9 @@ def table_2() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
 def overalls(rows: Sequence[dict[str, str]]) -> list[tuple[str, float, float, bool]]:
     """Of a table of the edit rubric's axes: method, overall by Eq. 14, as printed, and whether
     they agree."""
-    found = []
+    recomputed = []
     for row in rows:
         again = EDIT.overall({name: float(row[name]) for name in EDIT.axes})
         said = float(row["vlm_score"])
-        found.append((row["method"], again, said, abs(again - said) <= TOLERANCE))
-    return found
+        recomputed.append((row["method"], again, said, abs(again - said) <= TOLERANCE))
+    return recomputed

@@ -31,8 +31,8 @@ def roc_curve(values: Sequence[float], truth: Sequence[bool]) -> tuple[list[floa
     ends = np.flatnonzero(np.diff(np.asarray(values, dtype=float)[order], append=np.nan) != 0)
     accepted, refused = np.cumsum(true)[ends], np.cumsum(1 - true)[ends]
     shares = (np.concatenate([[0], part / max(part[-1], 1)]) for part in (refused, accepted))
-    false, found = (share.tolist() for share in shares)
-    return false, found
+    false, right = (share.tolist() for share in shares)
+    return false, right
 
 
 def kendall(values: Sequence[float], truth: Sequence[float]) -> float | None:
@@ -55,9 +55,9 @@ def pairs_right(
         groups: pairs are made within these only, e.g. of one scenario.
     """
     marks = list(groups) if groups is not None else [None] * len(values)
-    found = [
+    in_order = [
         0.5 if values[i] == values[j] else float((values[i] > values[j]) == (truth[i] > truth[j]))
         for i, j in itertools.combinations(range(len(values)), 2)
         if marks[i] == marks[j] and truth[i] != truth[j]
     ]
-    return (float(np.mean(found)), len(found)) if found else None
+    return (float(np.mean(in_order)), len(in_order)) if in_order else None

@@ -55,10 +55,10 @@ def difference(rows: Sequence[Row], others: Sequence[Row], column: str) -> Estim
     Only pairs count of which both have a value; None where there is none. An interval that holds 0
     shows no difference.
     """
-    known = {(row["task"], row["seed"]): row.get(column) for row in others}
+    their_values = {(row["task"], row["seed"]): row.get(column) for row in others}
     pairs = []
     for row in rows:
-        mine, theirs = row.get(column), known.get((row["task"], row["seed"]))
+        mine, theirs = row.get(column), their_values.get((row["task"], row["seed"]))
         if mine is not None and theirs is not None:
             pairs.append({"task": row["task"], "more": float(mine) - float(theirs)})
     return estimate(pairs, "more")

@@ -59,13 +59,13 @@ class Votes:
 
     def of(self, chosen: Sequence[int]) -> Votes:
         """Those of some participants, by their index."""
-        kept = list(chosen)
+        rows = list(chosen)
         return replace(
             self,
-            participants=tuple(self.participants[p] for p in kept),
-            place=self.place[kept],
-            achieved=self.achieved[kept],
-            seconds=self.seconds[kept],
+            participants=tuple(self.participants[p] for p in rows),
+            place=self.place[rows],
+            achieved=self.achieved[rows],
+            seconds=self.seconds[rows],
         )
 
     def choices(self) -> list[tuple[int, int, list[Choice]]]:
@@ -81,13 +81,13 @@ class Votes:
 
 def _choices(place: Array) -> list[Choice]:
     left = [int(m) for m in np.flatnonzero(~np.isnan(place))]
-    found = []
+    choices = []
     for rank in (1, 2, 3):
         for method in np.flatnonzero(place == rank):
             left.remove(int(method))
             if left:
-                found.append((int(method), list(left)))
-    return found
+                choices.append((int(method), list(left)))
+    return choices
 
 
 def without_hasty(votes: Votes, seconds: float) -> tuple[Votes, list[str]]:
@@ -98,12 +98,12 @@ def without_hasty(votes: Votes, seconds: float) -> tuple[Votes, list[str]]:
     """
     if np.isnan(votes.seconds).all():
         raise SparksError("the table has no column seconds, so nobody can be found hasty")
-    known = [row[~np.isnan(row)] for row in votes.seconds]
-    hasty = [len(times) > 0 and float(np.median(times)) < seconds for times in known]
+    timed = [row[~np.isnan(row)] for row in votes.seconds]
+    hasty = [len(times) > 0 and float(np.median(times)) < seconds for times in timed]
     if all(hasty):
         raise SparksError(f"all {len(hasty)} participants are below {seconds:g} s; say less")
-    kept = [p for p, fast in enumerate(hasty) if not fast]
-    return votes.of(kept), [
+    patient = [p for p, fast in enumerate(hasty) if not fast]
+    return votes.of(patient), [
         name for name, fast in zip(votes.participants, hasty, strict=True) if fast
     ]
 

@@ -116,13 +116,13 @@ def heard_pitch(mel: Tensor, shape: Tensor) -> Tensor:
     times = torch.arange(4096) / world.SAMPLE_RATE
     phase = 2 * torch.pi * 80 * 2 ** (semitones[:, None] / 12) * times
     heard = mel.exp().mean(1)
-    found = torch.empty(heard.shape[:2])
+    pitch = torch.empty(heard.shape[:2])
     for kind in shape.unique().tolist():
         tones = world.timbre(torch.tensor(kind), phase, torch.zeros(1))
-        known = log_mel(tones[:, None]).exp()[:, 0, 8:16].mean(1)
-        likeness = F.normalize(heard[shape == kind], dim=-1) @ F.normalize(known, dim=-1).T
-        found[shape == kind] = semitones[likeness.argmax(-1)]
-    return found
+        timbres = log_mel(tones[:, None]).exp()[:, 0, 8:16].mean(1)
+        likeness = F.normalize(heard[shape == kind], dim=-1) @ F.normalize(timbres, dim=-1).T
+        pitch[shape == kind] = semitones[likeness.argmax(-1)]
+    return pitch
 
 
 def text_encoder(folder: Path, count: int) -> Figures:
@@ -144,8 +144,8 @@ def text_encoder(folder: Path, count: int) -> Figures:
     held = torch.arange(len(texts)) % VARIANTS == 3  # one wording of each meaning
     read = [understand(text) for text in texts]
     figures = {}
-    for name, known in (("colour", COLOURS), ("shape", SHAPES), ("action", ACTIONS)):
-        label = torch.tensor([known.index(getattr(sentence, name)) for sentence in read])
+    for name, words in (("colour", COLOURS), ("shape", SHAPES), ("action", ACTIONS)):
+        label = torch.tensor([words.index(getattr(sentence, name)) for sentence in read])
         target = F.one_hot(label).float()
         ridge = features[~held].T @ features[~held] + 1e-2 * torch.eye(features.shape[1])
         weights = torch.linalg.solve(ridge, features[~held].T @ target[~held])
@@ -247,31 +247,31 @@ def answers(ask: Ask, count: int, actions: tuple[str, ...]) -> list[Answer]:
     from sparks.pocket.training.shown import DECEPTIONS, deceive, shown
 
     scenes = world.draw(count, SEED)
-    found: list[Answer] = []
+    given: list[Answer] = []
     for number, kind in enumerate(DECEPTIONS):
         frames = deceive(scenes, kind, torch.Generator().manual_seed(number))
-        asked = draw_questions(scenes, torch.Generator().manual_seed(number))
-        labels, _ = truth(shown(frames, scenes), asked)
-        for clip, label, *words in zip(frames, labels, *asked, strict=True):
+        questions = draw_questions(scenes, torch.Generator().manual_seed(number))
+        labels, _ = truth(shown(frames, scenes), questions)
+        for clip, label, *words in zip(frames, labels, *questions, strict=True):
             colour, shape, action, wording = (int(word) for word in words)
             if ACTIONS[action] not in actions:
                 continue
             prompt = phrase(COLOURS[colour], SHAPES[shape], ACTIONS[action], wording)
             still = phrase(COLOURS[colour], SHAPES[shape], ACTIONS[0])
             p_yes = float(ask(clip[None], prompt, still)[0].sigmoid())
-            found.append(Answer(kind, p_yes, bool(label)))
-    return found
+            given.append(Answer(kind, p_yes, bool(label)))
+    return given
 
 
-def agreement(found: list[Answer]) -> Figures:
+def agreement(given: list[Answer]) -> Figures:
     """Balanced accuracy and its two halves, and the expected calibration error."""
     right = {
-        label: [(a.p_yes > 0.5) == label for a in found if a.truth == label]
+        label: [(a.p_yes > 0.5) == label for a in given if a.truth == label]
         for label in (True, False)
     }
     yes, no = (sum(right[label]) / len(right[label]) for label in (True, False))
-    bins = reliability(found)
-    off = sum(count * abs(said - happened) for said, happened, count in bins) / len(found)
+    bins = reliability(given)
+    off = sum(count * abs(said - happened) for said, happened, count in bins) / len(given)
     return {
         "balanced accuracy": (yes + no) / 2,
         "right when yes": yes,
@@ -280,10 +280,10 @@ def agreement(found: list[Answer]) -> Figures:
     }
 
 
-def reliability(found: list[Answer], bins: int = 10) -> list[tuple[float, float, int]]:
+def reliability(given: list[Answer], bins: int = 10) -> list[tuple[float, float, int]]:
     """Mean P(yes), share of true ones and count, for each tenth of [0, 1] that has any."""
     sorted_in: list[list[Answer]] = [[] for _ in range(bins)]
-    for answer in found:
+    for answer in given:
         sorted_in[min(int(answer.p_yes * bins), bins - 1)].append(answer)
     return [
         (sum(a.p_yes for a in part) / len(part), sum(a.truth for a in part) / len(part), len(part))

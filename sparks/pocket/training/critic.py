@@ -116,7 +116,7 @@ class Questions:
 
     def ask(self, model: Any, seen: Tensor, rows: Tensor) -> Tensor:
         """Log odds of yes `[B, n]` for the videos `seen`, to the questions `rows [B, n]`."""
-        count, asked = rows.shape
+        count, per_video = rows.shape
         ids = torch.cat([self.start.expand(count, -1), self.ends[rows].flatten(1)], dim=1)
         words = model.get_input_embeddings()(ids)
         places = (ids == model.config.video_token_id)[..., None].expand_as(words)
@@ -127,7 +127,7 @@ class Questions:
             position_ids=torch.cat([beginning, self.ends_at[:, rows].flatten(2)], dim=2),
             use_cache=False,
         ).last_hidden_state
-        last = output[:, len(self.start) :].unflatten(1, (asked, -1))[:, :, -1]
+        last = output[:, len(self.start) :].unflatten(1, (per_video, -1))[:, :, -1]
         head = model.lm_head.weight[self.answers]
         with torch.autocast(last.device.type, enabled=False):
             logits = last.float() @ head.float().T
@@ -135,16 +135,16 @@ class Questions:
 
     def _mask(self, rows: Tensor) -> Tensor:
         """What may be seen from where, `[B, 1, L, L]` bool: the beginning, and one's own end."""
-        count, asked = rows.shape
+        count, per_video = rows.shape
         start, width = len(self.start), self.ends.shape[1]
-        part = torch.arange(asked, device=rows.device).repeat_interleave(width)
+        part = torch.arange(per_video, device=rows.device).repeat_interleave(width)
         part = torch.cat([part.new_full((start,), -1), part])
         place = torch.arange(len(part), device=rows.device)
         earlier = place <= place[:, None]
         own = earlier & ((part == part[:, None]) | (part == -1))
-        known = torch.cat([part.new_ones(count, start).bool(), self.said[rows].flatten(1)], dim=1)
+        said = torch.cat([part.new_ones(count, start).bool(), self.said[rows].flatten(1)], dim=1)
         # A place that is not said sees itself, since everything must see something.
-        seen = own & known[:, None] | torch.eye(len(part), dtype=torch.bool, device=rows.device)
+        seen = own & said[:, None] | torch.eye(len(part), dtype=torch.bool, device=rows.device)
         return seen[:, None]
 
 
@@ -197,8 +197,8 @@ def train_critic(
         error = reading_error(read, shown)
         cpu = generator(step, torch.device("cpu"), 3)
         every = shown.known[torch.arange(len(shown), device=device).repeat_interleave(QUESTIONS)]
-        asked = draw_questions(every.scenes, cpu)
-        told = (row(*asked), *answer(every, asked))
+        questions_asked = draw_questions(every.scenes, cpu)
+        told = (row(*questions_asked), *answer(every, questions_asked))
         rows, labels, weights = (each.unflatten(0, (-1, QUESTIONS)) for each in told)
         with autocast(device):
             odds = questions.ask(model, seen, rows)

@@ -333,9 +333,9 @@ def _sigmas(value: Tensor, choice: Tensor) -> Tensor:
 
 def _prefix(value: Tensor) -> Tensor:
     """Mask `[B, N]` that keeps 0 to 4 latent frames, most often one or two."""
-    kept = torch.bucketize(value, torch.tensor([0.1, 0.4, 0.75, 0.9], device=value.device))
+    latents = torch.bucketize(value, torch.tensor([0.1, 0.4, 0.75, 0.9], device=value.device))
     frame = torch.arange(GRID[0], device=value.device).repeat_interleave(GRID[1] * GRID[2])
-    return (frame[None] >= kept[:, None]).float()
+    return (frame[None] >= latents[:, None]).float()
 
 
 def _weight(presence: Tensor) -> Tensor:

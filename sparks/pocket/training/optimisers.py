@@ -31,16 +31,16 @@ def optimisers(
     matrices = [] if matrix_rate is None else list(_matrices(modules))
     taken = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in every if id(parameter) not in taken]
-    found: list[Optimizer] = [
+    steppers: list[Optimizer] = [
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
     ]
     if matrices and matrix_rate is not None:
-        found.append(
+        steppers.append(
             Muon(
                 matrices, lr=matrix_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
             )
         )
-    return found
+    return steppers
 
 
 class Muon(torch.optim.Muon):

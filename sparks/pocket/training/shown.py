@@ -65,9 +65,9 @@ def shown(frames: Tensor, scenes: world.Scenes, *, doubted: bool = False) -> Sho
     """
     clips = frames if frames.dtype == torch.uint8 else (255 * frames).round().byte()
     rows = torch.arange(len(clips), device=clips.device).split(CHUNK)
-    tracks, kept = zip(*(_seen(clips[part], scenes[part], doubted) for part in rows), strict=True)
+    tracks, same = zip(*(_seen(clips[part], scenes[part], doubted) for part in rows), strict=True)
     track = each(torch.cat, *tracks)
-    return Shown(clips, scenes, track, measure.strengths(track), torch.cat(kept))
+    return Shown(clips, scenes, track, measure.strengths(track), torch.cat(same))
 
 
 def _seen(clips: Tensor, scenes: world.Scenes, doubted: bool) -> tuple[measure.Track, Tensor]:

@@ -109,3 +109,16 @@ def test_what_looks_nowhere_is_refused() -> None:
         Hybrid(line=0, population=0)
     with pytest.raises(SparksError, match="reach is 0"):
         Hybrid(reach=0)
+
+
+def test_states_of_0_1_0_are_gone_on_from() -> None:
+    task = quadratic("qwen_calls=9", dim=4)
+    solver = Hybrid(population=3)
+    solver.setup(task, np.random.default_rng(0))
+    state = solver.state_dict()
+    assert {"noise", "needs_gradient"} <= state.keys()
+    for name in ("noise", "needs_gradient"):  # it had all evaluated with their gradients
+        del state[name]
+    solver.load_state_dict(state)
+    assert solver.noise == task.conditioning.seed
+    assert solver.needs_gradient

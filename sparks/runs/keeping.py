@@ -16,7 +16,7 @@ from torch import Tensor
 from sparks.errors import SparksError
 from sparks.files import replacing
 from sparks.search.evaluation import Evaluation, z_sha256
-from sparks.search.history import Row
+from sparks.search.history import HistoryRow
 from sparks.search.problem import EditProblem
 
 log = logging.getLogger("sparks")
@@ -106,7 +106,7 @@ class Keeping:
                 "e.g. --keep 5, or write elsewhere"
             )
 
-    def recall(self, rows: Sequence[Row]) -> None:
+    def recall(self, rows: Sequence[HistoryRow]) -> None:
         """Know what an earlier process kept of these rows."""
         for row in rows:
             if row["total"] is not None and kept_path(self.folder.parent, row["index"]).is_file():
@@ -118,7 +118,7 @@ def kept_path(run: Path, index: int) -> Path:
     return run / FOLDER / f"{index + 1:04}.safetensors"
 
 
-def load_kept(run: Path, row: Row) -> Tensor:
+def load_kept(run: Path, row: HistoryRow) -> Tensor:
     """`z [k]` of the evaluation that a row tells of.
 
     Raises:

@@ -28,7 +28,7 @@ from sparks.runs.recipes import recipe
 from sparks.runs.result import number
 from sparks.runs.watch import history, read_json
 from sparks.search.evaluation import Evaluation
-from sparks.search.history import Row, batch_of, to_evaluation
+from sparks.search.history import HistoryRow, batch_of, to_evaluation
 from sparks.settings.layers import without_code
 from sparks.settings.yaml import Settings, read_settings
 
@@ -118,7 +118,7 @@ def _path(run: Path, evaluation: int, suffix: str) -> Path:
     return run / FOLDER / f"{evaluation:04}{suffix}"
 
 
-def _rows(run: Path, evaluations: Sequence[int]) -> list[Row]:
+def _rows(run: Path, evaluations: Sequence[int]) -> list[HistoryRow]:
     rows = history(run)
     for evaluation in evaluations:
         if not 1 <= evaluation <= len(rows):
@@ -138,7 +138,7 @@ def _alone(run: Path) -> Iterator[None]:
         raise SparksError(f"cannot write into {run / FOLDER}: {error.strerror}") from error
 
 
-def _render(run: Path, rows: Sequence[Row], reporter: Silent, named: Settings) -> None:
+def _render(run: Path, rows: Sequence[HistoryRow], reporter: Silent, named: Settings) -> None:
     """Everything is loaded once for all of them."""
     if not is_run(run):
         raise SparksError(f"no run at {run}; name the folder of a run")

@@ -14,6 +14,7 @@ import typer
 from sparks.errors import SparksError, printable
 from sparks.evaluation.cli import app as evaluation
 from sparks.files import place
+from sparks.insight.cli import app as insight
 from sparks.pocket.cli import app as pocket
 from sparks.studio.cli import app as studio
 from sparks.terminal import open_streams
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(pocket, name="pocket")
 app.add_typer(evaluation)  # its commands beside those below
 app.add_typer(studio)
+app.add_typer(insight)
 
 
 @app.callback()

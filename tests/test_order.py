@@ -12,7 +12,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "sparks"
 GROUND = ("registry", "signatures", "terminal", "plugins", "files", "locks", "page", "errors")
 ORDER = (
-    *("cli", "studio", "experiments", "evaluation", "envs", "runs", "solvers", "settings"),
+    *(
+        "cli",
+        "studio",
+        "experiments",
+        "insight",
+        "evaluation",
+        "envs",
+        "runs",
+        "solvers",
+        "settings",
+    ),
     *("pocket", "testing", "search", "spaces", "editors", "critics", "models", "media", "ground"),
 )
 MODULES = {

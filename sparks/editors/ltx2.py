@@ -1,6 +1,7 @@
 """Retake with LTX-2 as a differentiable function of its audio latent and text residual."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -102,10 +103,23 @@ class LTX2Editor(VideoEditor[LTX2Conditioning]):
             All levers by name, as they are from now on.
         """
         levers = self._chosen(conditioning, sampling, before) if self.levers.open else self.levers
+        self._pull(levers)
+        return asdict(levers)
+
+    @contextmanager
+    def uncompiled(self) -> Iterator[None]:
+        """Run every block as the library has it inside, so that hooks on its parts are called."""
+        before = self.levers
+        self._pull(replace(before, compile=False, activation_budget=None, cuda_graphs=False))
+        try:
+            yield
+        finally:
+            self._pull(before)
+
+    def _pull(self, levers: LTX2Levers) -> None:
         if levers != self.levers:
             self.levers = self.codec.levers = levers
             self.__dict__.pop("runner", None)  # made anew when it is needed
-        return asdict(levers)
 
     def _chosen(
         self,

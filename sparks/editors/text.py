@@ -1,6 +1,7 @@
 """Prompts to the text contexts of a denoiser."""
 
 import importlib.util
+import re
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -110,12 +111,34 @@ class GemmaContexts(TextContexts):
 
     parts = ("text_encoder", "connectors")
     padding_side = "left"
+    _moves_to_front: bool
+
+    def words(self, prompt: str) -> list[tuple[str, list[int]]]:
+        """The prompt's words, and which positions of the context each stands at.
+
+        Connectors move the tokens to the front, and put registers of their own behind them.
+        """
+        self.encode(prompt)
+        prompt = prompt.strip()
+        tokens = self._tokens(prompt)
+        padding = self.length - int(tokens["attention_mask"].sum())
+        front = padding if self._moves_to_front else 0
+        middles = [sum(pair) / 2 for pair in tokens["offset_mapping"][0].tolist()]
+        return [
+            (
+                each.group().strip(",.;:!?\"'()"),
+                [i - front for i in range(padding, self.length) if _inside(each, middles[i])],
+            )
+            for each in re.finditer(r"\S+", prompt)
+        ]
 
     def _longest(self) -> int:
         return min(int(self.tokenizer.model_max_length), 1024)
 
     def _contexts(self, networks: list[Any], ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         encoder, connectors = networks
+        registers = connectors.config.video_connector_num_learnable_registers
+        self._moves_to_front = registers is not None
         output = encoder(
             input_ids=ids,
             attention_mask=mask,
@@ -154,6 +177,10 @@ class T5Contexts(TextContexts):
     def _contexts(self, networks: list[Any], ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         (encoder,) = networks
         return encoder(input_ids=ids, attention_mask=mask).last_hidden_state, mask
+
+
+def _inside(word: "re.Match[str]", place: float) -> bool:
+    return word.start() < place < word.end()
 
 
 def _check_readable(source: ModelSource) -> None:

@@ -264,7 +264,8 @@ def contact_sheet(path: str | Path, rows: Mapping[str, Tensor], columns: int = 1
     from matplotlib.figure import Figure
 
     height, width = next(iter(rows.values())).shape[-2:]
-    figure = Figure(figsize=(1.2 * columns, 0.2 + 1.2 * height / width * len(rows)), dpi=120)
+    tall = 0.2 + 1.2 * height / width * len(rows)
+    figure = Figure(figsize=(1.2 * columns, tall), dpi=120)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for row, (label, frames) in enumerate(rows.items()):
         indices = torch.linspace(0, len(frames) - 1, columns).round().int().tolist()
@@ -275,6 +276,8 @@ def contact_sheet(path: str | Path, rows: Mapping[str, Tensor], columns: int = 1
             if row == 0:
                 cell.set_title(str(index), fontsize=8)
         grid[row, 0].set_ylabel(label, fontsize=10)
-    figure.subplots_adjust(left=0.03, right=0.998, bottom=0.01, top=0.92, wspace=0.03, hspace=0.04)
+    figure.subplots_adjust(
+        left=0.03, right=0.998, bottom=0.01, top=1 - 0.3 / tall, wspace=0.03, hspace=0.04
+    )
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

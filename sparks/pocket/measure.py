@@ -151,6 +151,11 @@ def outside_error(frames: Tensor, reference: Tensor, colour: Tensor) -> Tensor:
     return error / outside.sum((1, 2, 3, 4)).clamp(min=1)
 
 
+def coverage(frames: Tensor, colour: Tensor) -> Tensor:
+    """How much each pixel belongs to the object of `colour [B]`: `[B, T, H, W]` in [0, 1]."""
+    return _membership(frames, colour)[0]
+
+
 def _membership(frames: Tensor, colour: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How much each pixel belongs to the colour, its chroma, and the area of other colours."""
     pure = frames - frames.amin(2, keepdim=True)

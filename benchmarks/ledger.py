@@ -10,11 +10,11 @@ import argparse
 import hashlib
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparks.experiments.cells import load_plan
+from sparks.experiments.cells import Plan, load_plan
 from sparks.experiments.results import write_results
 from sparks.pocket import weights_path
 from sparks.pocket.tasks import DEV_SEED, TEST_SEED, Source
@@ -27,20 +27,46 @@ def entry(run: Path, commit: str, note: str) -> dict[str, Any]:
     write_results(run)
     table = json.loads((run / "table.json").read_text(encoding="utf-8"))
     plan = load_plan(run)
+    return line(plan, table["cells"], table["estimates"], plan.title, commit, note)
+
+
+def line(
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    figures: Sequence[Mapping[str, Any]],
+    title: str,
+    commit: str,
+    note: str,
+) -> dict[str, Any]:
+    """What the ledger says of `figures` that were made from edits of a plan, `rows`."""
     seeds = {task.source.seed for task in plan.tasks if isinstance(task.source, Source)}
     return {
-        "commit": commit,
+        "commit": commit or head(),
         "note": note,
         "halves": sorted({HALVES.get(seed, "other") for seed in seeds}),
-        "title": plan.title,
-        "tasks": len({row["task"] for row in table["cells"]}),
-        "seeds": sorted({row["seed"] for row in table["cells"]}),
-        "edits": len(table["cells"]),
+        "title": title,
+        "tasks": len({row["task"] for row in rows}),
+        "seeds": sorted({row["seed"] for row in rows}),
+        "edits": len({(row.get("setting"), row["task"], row["seed"]) for row in rows}),
         "of": len(plan.cells),
         "weights": weights_digest(),
         "settings": {cell.setting: cell.settings for cell in plan.cells},
-        "figures": table["estimates"],
+        "figures": figures,
     }
+
+
+def append(ledger: Path, content: Mapping[str, Any]) -> None:
+    """Add one line."""
+    text = json.dumps(content)
+    with ledger.open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+    print(f"{ledger}: {text[:160]} ...")
+
+
+def head() -> str:
+    """The commit that is checked out, empty where there is none."""
+    said = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(said, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def weights_digest() -> str:
@@ -54,19 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--ledger", type=Path, default=Path("docs/ledger.jsonl"))
-    parser.add_argument("--commit", help="of the code and weights; that of HEAD by default")
+    parser.add_argument("--commit", default="", help="of the code and weights; HEAD's if left out")
     parser.add_argument("--note", default="")
     options = parser.parse_args(arguments)
-    commit = (
-        options.commit
-        or subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    )
-    line = json.dumps(entry(options.run, commit, options.note))
-    with options.ledger.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    print(f"{options.ledger}: {line[:160]} ...")
+    append(options.ledger, entry(options.run, options.commit, options.note))
 
 
 if __name__ == "__main__":

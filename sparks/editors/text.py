@@ -111,7 +111,7 @@ class GemmaContexts(TextContexts):
 
     parts = ("text_encoder", "connectors")
     padding_side = "left"
-    _moves_to_front: bool
+    _moves_to_front = True  # as published connectors do
 
     def words(self, prompt: str) -> list[tuple[str, list[int]]]:
         """The prompt's words, and which positions of the context each stands at.

@@ -8,7 +8,6 @@ motion   what changes on its path from frame to frame
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from sparks.pocket import measure
 
-TRUTHS = ("object", "path", "motion")
+TRUTHS = ("object", "path", "motion", "motion on the path")
 STILL = 0.004  # mean change of a pixel in the liveliest place, under which nothing moves
 PART = 0.5  # of its highest value, from which on a place counts as part of a truth
 
@@ -24,7 +23,7 @@ PART = 0.5  # of its highest value, from which on a place counts as part of a tr
 def truths(
     frames: Tensor, colour: int, latent_shape: tuple[int, int, int], compression: int
 ) -> dict[str, Tensor]:
-    """`[F, H, W]` of each of TRUTHS, measured on a video.
+    """`[F, H, W]` of object, path and motion, measured on a video.
 
     Args:
         frames: `[T, 3, h, w]`.
@@ -50,6 +49,14 @@ def _to_latents(values: Tensor, size: tuple[int, int], compression: int) -> Tens
     return torch.cat([first, rest.unflatten(0, (-1, compression)).mean(1)])
 
 
+def compare(heat: Tensor, truth: Mapping[str, Tensor], name: str) -> dict[str, float] | None:
+    """`agreement` of a map `[F, H, W]` with one of TRUTHS; `truth` is of `truths`."""
+    if name != TRUTHS[-1]:
+        return agreement(heat, truth[name])
+    on_path = truth["path"] >= PART * truth["path"].max()
+    return agreement(heat[on_path], truth["motion"][on_path])
+
+
 def agreement(heat: Tensor, truth: Tensor) -> dict[str, float] | None:
     """How well a map lies on a truth of the same shape; None where there is nothing to lie on.
 
@@ -71,15 +78,3 @@ def agreement(heat: Tensor, truth: Tensor) -> dict[str, float] | None:
         "overlap": both / (2 * count - both),
         "chance": share / (2 - share),
     }
-
-
-def against(
-    heats: Mapping[str, Tensor], truth: Mapping[str, Tensor], first: int
-) -> list[dict[str, Any]]:
-    """`agreement` of every map with every truth, from the latent frame `first` on, one row each."""
-    return [
-        {"map": name, "truth": which, **found}
-        for name, heat in heats.items()
-        for which, there in truth.items()
-        if (found := agreement(heat[first:], there[first:])) is not None
-    ]

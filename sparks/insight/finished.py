@@ -66,7 +66,9 @@ def reopen(
     folder = folder.absolute()
     if not is_run(folder) or not (folder / "best.safetensors").is_file():
         raise SparksError(f"{folder} holds no finished run; give the folder that solve has written")
-    path, named = folder / "config.yaml", named or {}
+    path, named = folder / "config.yaml", dict(named or {})
+    if "video" in named:
+        named["video"] = str(Path(named["video"]).absolute())
     settings = merge(without_code(read_settings(path), path, named), named, _UNSEARCHED)
     made = read_recipe(folder / "best.safetensors")
     controls = load_controls(folder / "best.safetensors")

@@ -64,5 +64,38 @@ def attention(
     typer.echo(json.dumps(result) if json_ else f"Written to {result['folder']}.")
 
 
+@app.command("map")
+def map_(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(parser=place, metavar="RUNS...", help="Runs, or folders that hold many."),
+    ],
+    of: Annotated[str, typer.Option(metavar="A,B", help="alpha, delta_v.")] = "alpha,delta_v",
+    method: Annotated[str, typer.Option(metavar="A,B", help="pca, tsne, umap.")] = "pca,tsne",
+    colour: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Any field, e.g. prompt, asks, config.solver.name."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(min=0, help="Nearest and farthest ones to draw.")] = 5,
+    output: Annotated[
+        Path | None, typer.Option(parser=place, metavar="PATH", help="Folder; new by default.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Lay the tuned controls of many RUNS out in two dimensions.
+
+    Writes map.png, and index.html where every point tells what it is and any
+    field can be its colour. Distances are cosines in the full space.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.insight.charting import chart, check
+        from sparks.runs.folder import new_folder
+
+        chosen = {"of": _names(of), "methods": _names(method)}
+        check(**chosen)
+        result = chart(runs, output or new_folder("map"), **chosen, colour=colour, count=pairs)
+    typer.echo(json.dumps(result) if json_ else f"Written to {result['folder']}.")
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part for part in (each.strip() for each in text.split(",")) if part)

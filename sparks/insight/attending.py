@@ -42,25 +42,35 @@ class Seen:
     heat: Heat
 
 
+def words_of(finished: Finished) -> list[tuple[str, list[int]]]:
+    """The prompt's words and their positions in the text context.
+
+    Raises:
+        SparksError: the run's editor is another than LTX-2.
+    """
+    editor: Any = finished.prepared.problem.editor
+    if not isinstance(editor, LTX2Editor):
+        raise SparksError(
+            f"the run's editor is {finished.prepared.config.editor.name}; attention is gathered "
+            "of ltx2 only"
+        )
+    texts: Any = editor.texts
+    words: list[tuple[str, list[int]]] = texts.words(finished.prepared.problem.prompt)
+    return words
+
+
 def look(finished: Finished, name: str) -> Seen:
     """Render `baseline` or `edited` of a run at full guidance, and gather.
 
     Raises:
-        SparksError: its editor is another than LTX-2.
+        SparksError: see `words_of`.
     """
-    problem, config = finished.prepared.problem, finished.prepared.config
+    problem, guidance = finished.prepared.problem, finished.prepared.config.guidance.final
     editor: Any = problem.editor
     conditioning: Any = problem.conditioning
-    if not isinstance(editor, LTX2Editor):
-        raise SparksError(
-            f"the run's editor is {config.editor.name}; maps of attention are made of ltx2 only"
-        )
-    texts: Any = editor.texts
-    words = texts.words(problem.prompt)
-    editor.free_text_encoder()
-    candidate = finished.candidates[name]
+    words, candidate = words_of(finished), finished.candidates[name]
     with gathering(editor, [positions for _, positions in words]) as gathered:
-        frames = problem.render(candidate.controls, config.guidance.final, candidate.noise)
+        frames = problem.render(candidate.controls, guidance, candidate.noise)
     told, shape = [word for word, _ in words], conditioning.latent_shape
     heat = Heat.of(gathered, told, shape, conditioning.num_frames)
     return Seen(frames.float().cpu(), heat)
@@ -98,6 +108,7 @@ def attend(
     reporter, place = reporter or Silent(), output or folder / "attention"
     with reporter:
         finished = reopen(folder, named, reporter)
+        _check("words", words, [word for word, _ in words_of(finished)])
         views = {}
         for name in finished.candidates:
             reporter.stage(f"rendering the {NAMES[name]} edit and looking inside")

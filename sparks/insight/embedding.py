@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -36,17 +37,16 @@ def tsne(products: Array) -> Array:
 
 def umap(products: Array) -> Array:
     """`[n, 2]`: neighbours by cosine distance, by UMAP."""
-    return (
-        library("umap")
-        .UMAP(  # type: ignore[no-any-return]
-            n_neighbors=min(15, len(products) - 1),
-            metric="precomputed",
-            init="random",
-            random_state=SEED,
-            n_jobs=1,
-        )
-        .fit_transform(cosine_distances(products))
+    made = library("umap").UMAP(
+        n_neighbors=min(15, len(products) - 1),
+        metric="precomputed",
+        init="random",
+        random_state=SEED,
+        n_jobs=1,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says what it will not be asked for
+        return made.fit_transform(cosine_distances(products))  # type: ignore[no-any-return]
 
 
 METHODS: dict[str, Callable[[Array], Array]] = {"pca": pca, "tsne": tsne, "umap": umap}

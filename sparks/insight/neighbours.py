@@ -132,7 +132,7 @@ def grouping(
 
 
 def _against(
-    measure: Callable[[Sequence[Any]], Array],
+    measure: Callable[..., Array],
     labels: Sequence[Any],
     tasks: Sequence[Any],
     drawn: Sequence[Mapping[Any, Any]],

@@ -69,8 +69,7 @@ def test_the_render_is_that_of_the_run(sparks: Sparks, run: Path, workplace: Pat
     again = [look(finished, name).frames.flatten() for name in names]
     written = [read_clip(run / f"{name}.mp4").frames.flatten() for name in names]
     likeness = torch.corrcoef(torch.stack([*again, *written]))[:2, 2:]
-    assert (likeness.diag() > 0.8).all()  # what compression leaves of noise
-    assert (likeness.diag() > likeness.fliplr().diag()).all()
+    assert (likeness.diag() > likeness.fliplr().diag()).all()  # compressed noise is like little
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from sparks.errors import SparksError
 from sparks.evaluation.statistics.tables import Estimate, csv_text, estimate, markdown
 from sparks.experiments.cells import Cell, Plan, in_processes, load_plan, source
 from sparks.files import replacing, write_text
-from sparks.insight.agreement import TRUTHS, compare, truths
+from sparks.insight.agreement import TRUTHS, asked, compare, correlations, truths
 from sparks.insight.attending import look
 from sparks.insight.finished import reopen
 from sparks.insight.heat import Heat
@@ -103,36 +103,43 @@ def rows(output: Path) -> Iterator[dict[str, Any]]:
         with safe_open(str(path), "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             edits.append((json.loads(file.metadata()["about"]), tensors))
-    for about, tensors in edits:
-        others = [t for a, t in edits if a["task"] != about["task"] and a["seed"] == about["seed"]]
-        for render in RENDERS:
-            for kind in MAPS:
-                for truth in TRUTHS:
-                    found = compared(tensors, others, render, kind, truth)
-                    if found:
-                        yield about | {"render": render, "map": kind, "truth": truth} | found
+    for render in RENDERS:
+        for truth in TRUTHS:
+            yield from _compared(edits, render, truth)
 
 
-def compared(
-    own: dict[str, Tensor], others: Sequence[dict[str, Tensor]], render: str, kind: str, truth: str
-) -> dict[str, float] | None:
-    """`agreement` with the own truth, and how much more that is than with those of other tasks."""
-    heat, start = own[f"{render}/map/{kind}"], f"{render}/truth/"
+Edit = tuple[dict[str, Any], dict[str, Tensor]]  # what it is, and its maps and truths
 
-    def agree(tensors: dict[str, Tensor]) -> dict[str, float] | None:
-        there = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-        return compare(heat, there, truth)
 
-    found = agree(own)
-    elsewhere = [a["correlation"] for other in others if (a := agree(other)) is not None]
-    if found is None or not elsewhere:
-        return None
-    mean = sum(elsewhere) / len(elsewhere)
-    more = {
-        "more": found["correlation"] - mean,
-        "more_overlap": found["overlap"] - found["chance"],
-    }
-    return found | {"elsewhere": mean} | more
+def _compared(edits: Sequence[Edit], render: str, truth: str) -> Iterator[dict[str, Any]]:
+    """Every map of every edit with its own truth, and with those of other tasks and its seed."""
+    start = f"{render}/truth/"
+    own = [{k[len(start) :]: v for k, v in t.items() if k.startswith(start)} for _, t in edits]
+    asked_of = [asked(each, truth) for each in own]
+    there, where = (torch.stack([pair[i].flatten() for pair in asked_of]) for i in (0, 1))
+    for number, (about, tensors) in enumerate(edits):
+        others = [
+            i
+            for i, (other, _) in enumerate(edits)
+            if other["task"] != about["task"] and other["seed"] == about["seed"]
+        ]
+        for kind in MAPS:
+            heat = tensors[f"{render}/map/{kind}"]
+            found = compare(heat, own[number], truth)
+            elsewhere = correlations(heat.flatten(), there[others], where[others])
+            if found is None or not len(elsewhere):
+                continue
+            mean = float(elsewhere.mean())
+            yield (
+                about
+                | {"render": render, "map": kind, "truth": truth}
+                | found
+                | {
+                    "elsewhere": mean,
+                    "more": found["correlation"] - mean,
+                    "more_overlap": found["overlap"] - found["chance"],
+                }
+            )
 
 
 def estimates(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ float32 and some queries at a time, and only means over blocks, steps or heads a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from diffusers.models.transformers.transformer_ltx2 import (
@@ -210,20 +210,28 @@ def gathering(editor: "LTX2Editor", positions: Sequence[Sequence[int]]) -> Itera
         editor: runs its blocks uncompiled meanwhile.
         positions: of the text context, for each word; see `GemmaContexts.words`.
     """
-    gathered = Gathering(positions)
+    with editor.uncompiled(), watched(editor.transformer, Gathering(positions)) as gathered:
+        yield gathered
+
+
+G = TypeVar("G", bound=Gathering)
+
+
+@contextmanager
+def watched(transformer: Any, gathered: G) -> Iterator[G]:
+    """Inside, `gathered` is shown every call of the transformer and of its cross-attentions."""
     looks = {
         "attn2": gathered.text,
         "audio_to_video_attn": gathered.sound,
         "video_to_audio_attn": gathered.gaze,
     }
     with ExitStack() as stack:
-        stack.enter_context(editor.uncompiled())
 
         def watch(module: Any, hook: Callable[[Any, Any, dict[str, Any]], None]) -> None:
             stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
-        watch(editor.runner.transformer, lambda _, __, arguments: gathered.begin(arguments))
-        for number, block in enumerate(editor.transformer.transformer_blocks):
+        watch(transformer, lambda _, __, arguments: gathered.begin(arguments))
+        for number, block in enumerate(transformer.transformer_blocks):
             for name, look in looks.items():
                 watch(getattr(block, name), _hook(look, number))
         yield gathered

@@ -49,12 +49,36 @@ def _to_latents(values: Tensor, size: tuple[int, int], compression: int) -> Tens
     return torch.cat([first, rest.unflatten(0, (-1, compression)).mean(1)])
 
 
-def compare(heat: Tensor, truth: Mapping[str, Tensor], name: str) -> dict[str, float] | None:
-    """`agreement` of a map `[F, H, W]` with one of TRUTHS; `truth` is of `truths`."""
+def asked(truth: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """One of TRUTHS `[F, H, W]`, and where it is asked, bool; `truth` is what `truths` gives."""
     if name != TRUTHS[-1]:
-        return agreement(heat, truth[name])
-    on_path = truth["path"] >= PART * truth["path"].max()
-    return agreement(heat[on_path], truth["motion"][on_path])
+        return truth[name], torch.ones_like(truth[name], dtype=torch.bool)
+    return truth["motion"], truth["path"] >= PART * truth["path"].max()
+
+
+def compare(heat: Tensor, truth: Mapping[str, Tensor], name: str) -> dict[str, float] | None:
+    """`agreement` of a map `[F, H, W]` with one of TRUTHS."""
+    there, where = asked(truth, name)
+    return agreement(heat[where], there[where])
+
+
+def correlations(heat: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    """Of a map `[P]` with truths `[n, P]` where each is asked `[n, P]`; less those with nothing there.
+
+    What `agreement` gives for one, for many at once.
+    """
+    counted = where.double()
+    there = truth.double()
+    some = ((there * counted).amax(1) >= STILL) & (counted.sum(1) > 1)
+    counted, there = counted[some], there[some]
+    share = counted / counted.sum(1, keepdim=True)
+
+    def centred(values: Tensor) -> Tensor:
+        return (values - (values * share).sum(1, keepdim=True)) * counted
+
+    ours, theirs = centred(heat.double().expand_as(there)), centred(there)
+    both = ours.norm(dim=1) * theirs.norm(dim=1)
+    return ((ours * theirs).sum(1) / both)[both > 0]
 
 
 def agreement(heat: Tensor, truth: Tensor) -> dict[str, float] | None:

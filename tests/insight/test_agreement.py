@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparks.insight.agreement import TRUTHS, agreement, compare, truths
+from sparks.insight.agreement import (
+    TRUTHS,
+    agreement,
+    asked,
+    compare,
+    correlations,
+    truths,
+)
 from sparks.pocket import world
 from sparks.pocket.words import ACTIONS
 
@@ -62,3 +69,13 @@ def test_chance_is_near_what_blind_draws_reach() -> None:
     blind = sum(both / (4 - both) for both in draws) / len(draws)
     assert found["chance"] == pytest.approx(blind, abs=0.05)
     assert found["overlap"] == 0
+
+
+def test_many_at_once_are_as_one_by_one() -> None:
+    heat, three = torch.rand(SHAPE), [seen(action)[1] for action in ("jump", "stay", "grow")]
+    for name in TRUTHS:
+        alone = [found for truth in three if (found := compare(heat, truth, name)) is not None]
+        parts = [asked(truth, name) for truth in three]
+        there, where = (torch.stack([part[i].flatten() for part in parts]) for i in (0, 1))
+        together = correlations(heat.flatten(), there, where)
+        assert together.tolist() == pytest.approx([found["correlation"] for found in alone])

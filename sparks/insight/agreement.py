@@ -63,7 +63,7 @@ def compare(heat: Tensor, truth: Mapping[str, Tensor], name: str) -> dict[str, f
 
 
 def correlations(heat: Tensor, truth: Tensor, where: Tensor) -> Tensor:
-    """Of a map `[P]` with truths `[n, P]` where each is asked `[n, P]`; less those with nothing there.
+    """Of a map `[P]` with truths `[n, P]`, where each is asked `[n, P]`; those of nothing are out.
 
     What `agreement` gives for one, for many at once.
     """

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -64,7 +65,17 @@ _Seeds = Annotated[int | None, typer.Option(min=1, help="Of each task, counted u
 _First = Annotated[
     int | None, typer.Option(min=0, help="The first noise seed; by default the list's, else 42.")
 ]
-_Jobs = Annotated[int, typer.Option(min=1, help="Processes; never for what is timed.")]
+_Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Workers; of --on processes by default one for each GPU.")
+]
+_On = Annotated[
+    str | None,
+    typer.Option(metavar="EXECUTOR", help="processes, submitit, ray or module:Name."),
+]
+_With = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="KEY=VALUE", help="Of --on, e.g. slurm_partition=gpu."),
+]
 _Metrics = Annotated[
     str | None,
     typer.Option("--metrics", metavar="A,B", help="Groups or names; all: every installed one."),
@@ -224,11 +235,24 @@ _Run = Annotated[Path, typer.Argument(parser=place, metavar="RUN", help="Run dir
 
 
 @app.command()
-def watch(run: _Run) -> None:
-    """Show how the search of RUN goes, from any terminal, until it is over."""
-    from sparks.runs.watch import watch as show
+def watch(
+    run: Annotated[
+        Path, typer.Argument(parser=place, metavar="RUN", help="Run directory, or experiment.")
+    ],
+) -> None:
+    """Show how the search of RUN goes, from any terminal, until it is over.
 
-    show(run)
+    Of the folder of a bench or an ablation: what is done, what runs where, what
+    has failed and why, and how long the rest may take.
+    """
+    if (run / "plan.json").is_file():
+        from sparks.experiments.progress import watch as show_all
+
+        show_all(run)
+    else:
+        from sparks.runs.watch import watch as show
+
+        show(run)
 
 
 @app.command()
@@ -250,7 +274,9 @@ def bench(
     budget: _Budget = None,
     set_: _Set = None,
     config: _Config = None,
-    jobs: _Jobs = 1,
+    jobs: _Jobs = None,
+    on: _On = None,
+    with_: _With = None,
     output: _Folder = None,
     sheets: _Sheets = False,
     metrics: _Metrics = None,
@@ -269,7 +295,8 @@ def bench(
 
         base = layers(config or [], options, set_ or [])
         plan = bench_plan(Request(base, tasks, seeds, seed, output))
-        text = _experiment("bench", plan, output, jobs, sheets, metrics, json_, dry_run)
+        where = (on, jobs, with_ or ())
+        text = _experiment("bench", plan, output, where, sheets, metrics, json_, dry_run)
     typer.echo(text)
 
 
@@ -295,7 +322,9 @@ def ablate(
     budget: _Budget = None,
     set_: _Set = None,
     config: _Config = None,
-    jobs: _Jobs = 1,
+    jobs: _Jobs = None,
+    on: _On = None,
+    with_: _With = None,
     output: _Folder = None,
     sheets: _Sheets = False,
     metrics: _Metrics = None,
@@ -317,15 +346,47 @@ def ablate(
         request = Request(base, tasks, seeds, seed, output)
         plan = ablate_plan(request, axis, only.split(",") if only else (), match)
         name = f"ablate-{Path(axis or '').stem}"
-        text = _experiment(name, plan, output, jobs, sheets, metrics, json_, dry_run)
+        where = (on, jobs, with_ or ())
+        text = _experiment(name, plan, output, where, sheets, metrics, json_, dry_run)
     typer.echo(text)
+
+
+@app.command()
+def work(
+    folder: Annotated[
+        Path, typer.Argument(parser=place, metavar="FOLDER", help="Of a bench or an ablation.")
+    ],
+    jobs: _Jobs = None,
+    on: _On = None,
+    with_: _With = None,
+    code: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Code that the plan may run: module:Name, file.py:Name."),
+    ] = None,
+    stale: Annotated[
+        float, typer.Option(min=1, help="Seconds without a sign of life that end a claim.")
+    ] = 120.0,
+    again: Annotated[bool, typer.Option("--again", help="Also retry what has failed.")] = False,
+) -> None:
+    """Make edits that FOLDER has planned and nobody is at, until none is left.
+
+    Start it as often as you like, on as many machines as share the folder. A
+    worker that dies loses nothing: another goes on with its edit. Tables are
+    written by sparks bench --output FOLDER.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.experiments.bench import work_on
+        from sparks.settings.executor import build_executor
+
+        done = work_on(folder, build_executor(on, jobs, with_ or ()), code or (), stale, again)
+    typer.echo(done)
 
 
 def _experiment(
     name: str,
     plan: Any,
     output: Path | None,
-    jobs: int,
+    where: tuple[str | None, int | None, Sequence[str]],
     sheets: bool,
     metrics: str | None,
     as_json: bool,
@@ -334,14 +395,16 @@ def _experiment(
     from sparks.experiments.bench import check_plan, run_experiment
     from sparks.experiments.requests import describe, rehearse
     from sparks.runs.folder import new_folder
+    from sparks.settings.executor import build_executor
 
+    executor = build_executor(*where)
     if dry_run:
         rehearsed = rehearse(plan, output)
         return json.dumps(rehearsed) if as_json else printable(describe(rehearsed))
     if plan is not None:
         check_plan(plan)  # before a folder is made for it
     folder = output or new_folder(name)
-    text = run_experiment(folder, plan, jobs=jobs, sheets=sheets, metrics=metrics)
+    text = run_experiment(folder, plan, executor=executor, sheets=sheets, metrics=metrics)
     if as_json:
         return (folder / "table.json").read_text(encoding="utf-8")
     return printable(f"{text}\nWritten to {folder}; see index.html there.")

@@ -1,4 +1,4 @@
-"""What is installed: every solver, critic, editor, space and metric, and whether it can be used."""
+"""What is installed: every plugin of every kind, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sparks.registry import Registry, critics, editors, metrics, solvers, spaces
+from sparks.registry import Registry, critics, editors, executors, metrics, solvers, spaces
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +17,7 @@ class Plugin:
     """One name of one kind.
 
     Attributes:
-        kind: `solver`, `critic`, `editor`, `space` or `metric`.
+        kind: `solver`, `critic`, `editor`, `space`, `metric` or `executor`.
         name: as settings and the command line have it.
         origin: `module:Name`; several if the name is claimed more than once.
         version: distribution and version that bring it.
@@ -35,7 +35,7 @@ def plugins() -> list[Plugin]:
     """All of them, kind by kind, by name; imports each to see whether it can be."""
     return [
         plugin
-        for table in (solvers, critics, editors, spaces, metrics)
+        for table in (solvers, critics, editors, spaces, metrics, executors)
         for plugin in _plugins_of(table)
     ]
 

@@ -1,4 +1,4 @@
-"""Solvers, critics, editors, spaces and metrics by name.
+"""Solvers, critics, editors, spaces, metrics and executors by name.
 
 A name comes from a decorator, from an installed package's entry point (`sparks.solvers` and so
 on), or spells out where to look: `package.module:Name` or `path/to/file.py:Name`. `NAME/VARIANT`
@@ -204,3 +204,4 @@ critics = Registry("critics")
 editors = Registry("editors")
 spaces = Registry("spaces")
 metrics = Registry("metrics")
+executors = Registry("executors")

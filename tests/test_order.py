@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sparks"
-GROUND = ("registry", "signatures", "terminal", "plugins", "files", "locks", "page", "errors")
+GROUND = (
+    *("registry", "signatures", "terminal", "plugins"),
+    *("files", "locks", "claims", "page", "errors"),
+)
 ORDER = (
     *(
         "cli",

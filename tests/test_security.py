@@ -19,8 +19,10 @@ from sparks.editors.loading import ModelFolder
 from sparks.errors import SparksError
 from sparks.experiments.ablate import plan_ablation
 from sparks.experiments.bench import run_experiment
-from sparks.experiments.cells import Cell, claim, run_cell
-from sparks.experiments.tasks import task_list
+from sparks.experiments.cells import Cell, Plan, claim
+from sparks.experiments.tasks import Task, task_list
+from sparks.media.clip import write_clip
+from sparks.pocket.tasks import Source
 from sparks.runs.edit import go_on
 from sparks.runs.folder import discard
 from sparks.runs.prepare import prepare
@@ -28,7 +30,7 @@ from sparks.runs.report import report
 from sparks.runs.resolve import check_settings
 from sparks.search.journal import Journal
 from sparks.settings.layers import layers
-from tests.editors.conftest import write_model
+from tests.editors.conftest import make_clip, write_model
 from tests.workplace import REDNESS
 
 SOURCES = sorted(Path(__file__).parents[1].glob("sparks/**/*.py"))
@@ -300,16 +302,33 @@ def test_two_settings_do_not_share_a_folder() -> None:
         )
 
 
-def test_a_cell_behind_a_link_is_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cells", "claims"])
+def test_a_cell_behind_a_link_is_not_run(tmp_path: Path, name: str) -> None:
     folder, victim = tmp_path / "experiment", tmp_path / "victim"
     (victim / "t-1").mkdir(parents=True)
     (victim / "t-1" / "only.copy").write_text("mine")
-    (folder / "cells").mkdir(parents=True)
-    (folder / "cells" / "a").symlink_to(victim)
-    cell = Cell("a", "t", {"seed": 1})
+    (folder / name).mkdir(parents=True)
+    (folder / name / "a").symlink_to(victim)
+    task = Task("t", Source(1, 1, 0), "a red ball jumps")
+    Plan("x", [task], [Cell("a", "t", {"seed": 1})]).save(folder)
     with pytest.raises(SparksError, match="leads out of"):
-        run_cell(folder, [], cell)
+        run_experiment(folder)
+    assert [path.name for path in victim.iterdir()] == ["t-1"]
     assert [path.name for path in (victim / "t-1").iterdir()] == ["only.copy"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_foreign_plan_reads_no_video_outside(tmp_path: Path, link: bool) -> None:
+    write_clip(tmp_path / "private.mp4", make_clip(17))
+    folder = tmp_path / "experiment"
+    task = Task("t", tmp_path / "private.mp4", "a red ball jumps")
+    Plan("x", [task], [Cell("a", "t", {"seed": 1, "budget": "renders=1"})]).save(folder)
+    (folder / "sources" / "t.mp4").unlink()  # as in a plan that somebody else wrote
+    if link:
+        (folder / "sources" / "t.mp4").symlink_to(tmp_path / "private.mp4")
+    with pytest.raises(SparksError, match="leads out of" if link else "is missing; bring it back"):
+        run_experiment(folder)
+    assert not list(folder.glob("**/*.mp4")) or link
 
 
 def test_a_cell_is_cleared_of_what_a_run_wrote_alone(tmp_path: Path) -> None:

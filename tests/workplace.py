@@ -11,6 +11,7 @@ from tests.editors.conftest import make_clip, write_model
 
 Sparks = Callable[..., tuple[int, str, str]]
 CRITIC = ("--critic", "plugins.py:Redness")
+COST = ("wall_clock", "elapsed", "device", "where")  # columns that no two runs have alike
 REDNESS = '''
 class Redness:
     """Says yes to red frames."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparks.claims import STALE
 from sparks.errors import SparksError
 from sparks.evaluation.metrics.measuring import choose
 from sparks.experiments.ablate import plan_ablation
-from sparks.experiments.cells import Plan, Spread, claim, in_processes, load_plan, run_cells
+from sparks.experiments.cells import Cell, Plan, claim, load_plan
+from sparks.experiments.executors.here import Here
 from sparks.experiments.measured import measure_cells
+from sparks.experiments.progress import told
 from sparks.experiments.results import write_results
 from sparks.experiments.tasks import Task
-from sparks.runs.resolve import check_settings
+from sparks.experiments.work import CellWork, refuse_failures, retry
+from sparks.runs.resolve import check_settings, fetch_weights
+from sparks.search.executors import Executor
 from sparks.settings.layers import merge, without_code
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings
@@ -28,8 +33,7 @@ def run_experiment(
     output: Path,
     plan: Plan | None = None,
     *,
-    jobs: int = 1,
-    spread: Spread | None = None,
+    executor: Executor | None = None,
     sheets: bool = False,
     metrics: str | None = None,
 ) -> str:
@@ -38,8 +42,7 @@ def run_experiment(
     Args:
         output: the folder; without a plan, one that has its own and is gone on with.
         plan: added to what the folder has planned.
-        jobs: processes for cells that may run beside others.
-        spread: another executor for those.
+        executor: where the edits are made, by default in this process.
         sheets: also write contact sheets.
         metrics: groups or names of metrics by which finished edits are measured, as columns.
 
@@ -62,26 +65,85 @@ def run_experiment(
             raise SparksError(f"{output} is in use by another process; wait for it, or stop it")
         try:
             if free:
-                _run(output, plan, spread or (in_processes(jobs) if jobs > 1 else map), metrics)
+                _run(output, plan, executor or Here(), metrics)
         finally:
             text = write_results(output, sheets)
     return text
 
 
-def _run(output: Path, plan: Plan | None, spread: Spread, metrics: str | None) -> None:
+def _run(output: Path, plan: Plan | None, executor: Executor, metrics: str | None) -> None:
     typed = [cell.settings for cell in plan.cells] if plan else []
     if plan is None:
         plan = load_plan(output)
     else:
         plan.save(output)
-    left = [cell.settings for cell in plan.cells if not cell.row(output).is_file()]
-    without_code({"left": left}, output / "plan.json", {"typed": typed})
+    retry(output, plan)
+    todo = check_left(output, plan, {"typed": typed})
     try:
-        run_cells(output, plan, spread)
-    except SparksError:  # the cells that did not fail are measured all the same
-        measure_cells(output, plan, metrics, spread=spread)
-        raise
-    measure_cells(output, plan, metrics, spread=spread)
+        if todo:
+            fetch_all(todo)
+            with told(output):
+                executor.run(CellWork(output.absolute(), Path.cwd()))
+            refuse_failures(output, plan, len(todo))
+    finally:  # cells that did not fail are measured all the same
+        measure_cells(output, plan, metrics, executor)
+
+
+def work_on(
+    folder: Path,
+    executor: Executor | None = None,
+    code: Sequence[str] = (),
+    stale: float = STALE,
+    again: bool = False,
+) -> str:
+    """Make edits of a folder that are planned and that nobody is at; what became of all of them.
+
+    Args:
+        folder: of an experiment.
+        executor: where, by default in this process.
+        code: plugins by place that the plan may run.
+        stale: seconds without a sign of life after which a worker's edit is taken over.
+        again: also begin anew what has failed.
+
+    Raises:
+        SparksError: there is no plan, it names other code, or cells failed.
+    """
+    plan = load_plan(folder)
+    if again:
+        retry(folder, plan)
+    todo = check_left(folder, plan, {"code": [{"name": name} for name in code]})
+    if todo:
+        fetch_all(todo)
+        with told(folder):
+            (executor or Here()).run(CellWork(folder.absolute(), Path.cwd(), stale))
+    plan = load_plan(folder)  # it may have been added to
+    refuse_failures(folder, plan, len(plan.cells))
+    return f"{len(plan.cells)} of {len(plan.cells)} edits are finished."
+
+
+def check_left(folder: Path, plan: Plan, named: Settings) -> list[Cell]:
+    """The cells that are not finished.
+
+    Raises:
+        SparksError: one needs code that is not in `named`: anyone can write a plan.
+    """
+    todo = [cell for cell in plan.cells if not cell.row(folder).is_file()]
+    without_code({"left": [cell.settings for cell in todo]}, folder / "plan.json", named)
+    return todo
+
+
+def fetch_all(cells: Sequence[Cell]) -> None:
+    """Have the weights of all hub ids that cells name, once, before several workers want them.
+
+    Raises:
+        SparksError: some are not here and cannot be fetched.
+    """
+    parts = ({k: cell.settings[k] for k in _WEIGHED if k in cell.settings} for cell in cells)
+    for settings in {repr(part): part for part in parts}.values():
+        fetch_weights(settings)
+
+
+_WEIGHED = ("model", "editor", "critic", "judge")  # settings that name weights
 
 
 def check_plan(plan: Plan) -> None:

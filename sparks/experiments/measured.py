@@ -9,59 +9,59 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparks.evaluation.metrics.command import WRITTEN
-from sparks.evaluation.metrics.measuring import Measured, choose, figures, measure
+from sparks.evaluation.metrics.measuring import Choice, Measured, choose, figures, measure
 from sparks.evaluation.metrics.pairs import read_run
 from sparks.evaluation.statistics.tables import Row
-from sparks.experiments.cells import Cell, Plan, Spread, source
+from sparks.experiments.cells import Plan
+from sparks.experiments.sources import source
 from sparks.experiments.tasks import Task
 from sparks.files import write_text
 from sparks.runs.watch import read_json
+from sparks.search.executors import Executor, Pieces
 
 Column = tuple[str, str]  # what it is called in tables, and how a value is written
 
 
-def measure_cells(
-    folder: Path,
-    plan: Plan,
-    group: str | None,
-    spread: Spread = map,
-) -> None:
-    """Measure what is finished and has not been measured by all of the metrics `asked` for.
+def measure_cells(folder: Path, plan: Plan, group: str | None, executor: Executor) -> None:
+    """Measure what is finished and has not been measured by all of the metrics `group` names.
 
     Args:
         folder: of the experiment.
         plan: its plan.
         group: groups or names of metrics, separated by commas; None for none.
-        spread: an executor.
+        executor: where it is done.
 
     Raises:
         SparksError: no such metric, or one that was named cannot be had.
     """
     if group is None:
         return
-    cells = [cell for cell in plan.cells if cell.row(folder).is_file()]
-    work = functools.partial(_measure_cell, folder, plan.tasks, group)
-    for number, cell in enumerate(spread(work, cells), 1):
-        print(f"measured {number}/{len(cells)}  {cell.name}", file=sys.stderr, flush=True)
+    folder = folder.absolute()
+    tasks = {task.name: task for task in plan.tasks}
+    edits = {cell.name: tasks[cell.task] for cell in plan.cells if cell.row(folder).is_file()}
+    todo = {edit: folder / edit / WRITTEN for edit in edits if _left(folder / edit, group).metrics}
+    if todo:
+        print(f"measuring {len(todo)} of {len(edits)} edits", file=sys.stderr, flush=True)
+        do = functools.partial(_measure_cell, folder, edits, group)
+        executor.run(Pieces.writing(folder, todo, do))
 
 
-def _measure_cell(folder: Path, tasks: Sequence[Task], group: str, cell: Cell) -> Cell:
-    home = folder / cell.name
-    before = _read(home)
-    choice = choose(group).left(before.get("edited", Measured()))
-    if not choice.metrics:
-        return cell
-    task = next(task for task in tasks if task.name == cell.task)
-    pairs = read_run(home, source(folder, task))
+def _left(home: Path, group: str) -> Choice:
+    return choose(group).left(_read(home).get("edited", Measured()))
+
+
+def _measure_cell(folder: Path, edits: Mapping[str, Task], group: str, edit: str) -> None:
+    home = folder / edit
+    before, choice = _read(home), _left(home, group)
+    pairs = read_run(home, source(folder, edits[edit]))
     now = {n: before.get(n, Measured()).joined(measure(p, choice)) for n, p in pairs.items()}
     content = {name: one.as_json() for name, one in now.items()}
     write_text(home / WRITTEN, json.dumps(content, indent=1) + "\n")
-    return cell
 
 
 def _read(home: Path) -> dict[str, Measured]:

@@ -26,10 +26,11 @@ from sparks.evaluation.statistics.tables import (
     estimate,
     markdown,
 )
-from sparks.experiments.cells import Plan, finished, load_plan, source
+from sparks.experiments.cells import Plan, finished, load_plan
 from sparks.experiments.curves import draw_curves
 from sparks.experiments.measured import Column, figure_columns, missing, with_figures
 from sparks.experiments.score import METRICS
+from sparks.experiments.sources import source
 from sparks.experiments.tasks import Task
 from sparks.files import write_text
 from sparks.media.clip import contact_sheet, read_clip

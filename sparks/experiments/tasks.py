@@ -38,6 +38,7 @@ class Task:
         source: a clip of the pocket world, for which there is a ground truth, or a video file.
         prompt: the edit prompt; `static_prompt` describes the source.
         prefix_frames: K, the frames to keep; None leaves it to the settings.
+        sha256: of a video file; it is known of all that are planned.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -47,6 +48,7 @@ class Task:
     prompt: str
     static_prompt: str | None = None
     prefix_frames: int | None = None
+    sha256: str | None = None
 
     @classmethod
     def of(cls, task: PocketTask) -> Task:

@@ -71,15 +71,26 @@ def perform(
     *,
     cache: Cache | None = None,
     pictures: bool = True,
+    begun: bool = False,
+    by_hand: bool = True,
 ) -> tuple[Result, Prepared]:
-    """`edit`, and what it was done with."""
+    """`edit`, and what it was done with.
+
+    Args:
+        begun: `output` is a run of the same settings, to go on with.
+        by_hand: if it breaks off, say how to go on.
+    """
     reporter = reporter or Silent()
     resolved = resolve(settings)
-    run = Run(output, settings.get("prompt") or "bundled task")
-    with reporter:
-        prepared = prepare(resolved, reporter, cache)
-        with _open(run):
-            run.begin(prepared.config.dump(), prepared.facts, str(prepared.problem.device))
+    run = Run(output, settings.get("prompt") or "bundled task", begun=begun)
+    with contextlib.closing(run), reporter:
+        prepared = prepare(resolved, reporter, cache, begun=run.facts if begun else None)
+        device = str(prepared.problem.device)
+        if begun:
+            run.check(prepared.facts, device)
+        with _open(run, by_hand):
+            if not begun:
+                run.begin(prepared.config.dump(), prepared.facts, device)
             return _search(run, prepared, reporter, pictures), prepared
 
 
@@ -115,7 +126,7 @@ def go_on(folder: Path, reporter: Silent | None = None, named: Settings | None =
 
 
 @contextlib.contextmanager
-def _open(run: Run) -> Iterator[None]:
+def _open(run: Run, by_hand: bool = True) -> Iterator[None]:
     """Close the run in the end, and say how to go on with it if that was not its own."""
     before = run.recorded
     try:
@@ -123,7 +134,7 @@ def _open(run: Run) -> Iterator[None]:
             yield
     except BaseException as error:
         refused = isinstance(error, SparksError) and run.recorded == before
-        if run.recorded and not refused:  # what was refused at once would be so again
+        if by_hand and run.recorded and not refused:  # what was refused at once would be so again
             log.warning(
                 "%d evaluations are kept; go on with: sparks solve --resume %s%s",
                 *(run.recorded, run.folder, run.code),

@@ -84,6 +84,18 @@ def check_settings(settings: Settings) -> Config:
     return resolve(settings, fetching=False).config
 
 
+def fetch_weights(settings: Settings) -> None:
+    """Have the weights that hub ids in `settings` name on this machine.
+
+    Raises:
+        SparksError: they are not, and cannot be fetched.
+    """
+    folder = _model_folder(Config.resolve(settings), fetching=True)
+    advice = without_code(recommended(folder), folder, settings) if folder else {}
+    for critic in _critics(Config.resolve(merge(advice, settings))):
+        _fetch(critic)
+
+
 def _checked(settings: Settings, folder: Path | None, task: PocketTask | None) -> Resolved:
     """All layers in their order, and whatever can be found wrong with them."""
     advice = without_code(recommended(folder), folder, settings) if folder else {}

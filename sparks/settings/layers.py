@@ -56,8 +56,8 @@ def _combined(key: str, below: Any, value: Any) -> Any:
     return _merged(below, value)
 
 
-def assignments(pairs: Iterable[str]) -> Settings:
-    """Settings of `a.b=value` pairs; values are read as YAML.
+def assignments(pairs: Iterable[str], option: str = "--set") -> Settings:
+    """Settings of `a.b=value` pairs of an option; values are read as YAML.
 
     Raises:
         SparksError: a pair without `=`, or a value that is no YAML.
@@ -67,12 +67,12 @@ def assignments(pairs: Iterable[str]) -> Settings:
         key, equals, text = pair.partition("=")
         if not (key and equals):
             raise SparksError(
-                f"--set {pair!r} is no assignment; write key=value, e.g. solver.lr=0.01"
+                f"{option} {pair!r} is no assignment; write key=value, e.g. solver.lr=0.01"
             )
         try:
             value = parse(text)
         except ValueError as error:
-            raise SparksError(f"--set {pair!r}: {text!r} is not valid YAML; quote it") from error
+            raise SparksError(f"{option} {pair!r}: {text!r} is not valid YAML; quote it") from error
         for part in reversed(key.split(".")):
             value = {part: value}
         result = _joined(result, value)

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,16 @@ from sparks.editors.controls import Controls
 from sparks.errors import SparksError
 from sparks.experiments.ablate import axes, parse_match, plan_ablation, settings_of
 from sparks.experiments.bench import run_experiment
-from sparks.experiments.cells import Cell, Plan, claim, in_processes, load_plan, run_cell
+from sparks.experiments.cells import Cell, Plan, claim, load_plan
 from sparks.experiments.curves import draw_curves
+from sparks.experiments.executors.here import Here
+from sparks.experiments.executors.processes import Processes
 from sparks.experiments.tasks import task_list
+from sparks.experiments.work import CellWork
 from sparks.settings.construct import construct
 from sparks.settings.schema import Config
 from sparks.settings.yaml import read_settings
-from tests.workplace import CRITIC, Sparks
+from tests.workplace import COST, CRITIC, Sparks
 
 
 def ablate(axis: str, *more: str) -> tuple[str, ...]:
@@ -77,8 +79,9 @@ def test_a_killed_ablation_finishes_without_doing_anything_twice(
     folder = workplace / "killed"
     done = {path: path.stat().st_mtime_ns for path in folder.glob("cells/adam/*/*")}
     assert [path.parent.name for path in done if path.name == "row.json"] == ["00-jump-42"]
-    assert not list(folder.glob("cells/plugins.py-Dies/*/row.json"))
-    assert list(folder.glob("cells/plugins.py-Dies/*/history.jsonl"))
+    assert not list(folder.glob("cells/plugins.py-Dies/*"))
+    (begun,) = folder.glob("claims/plugins.py-Dies/*/1/history.jsonl")
+    recorded = begun.read_bytes()
     code, _, err = sparks("ablate", "--output", "killed")
     assert code == 2
     assert "plan.json names the code plugins.py:" in err
@@ -86,41 +89,20 @@ def test_a_killed_ablation_finishes_without_doing_anything_twice(
     assert code == 0, err
     assert "3/3" in err
     assert len(list(folder.glob("cells/*/*/row.json"))) == 4
+    ended = folder / "cells" / begun.relative_to(folder / "claims").parent.parent / begun.name
+    assert ended.read_bytes().startswith(recorded)  # it was gone on with
+    assert not list(folder.glob("claims/*"))
+    assert not list(folder.glob("workers/*"))
     assert done.items() <= {p: p.stat().st_mtime_ns for p in folder.glob("cells/*/*/*")}.items()
-
-
-def test_other_cells_spread_and_timed_ones_stay_alone(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(workplace)
-    plan = plan_ablation(
-        "matched",
-        read_settings("settings.yaml") | {"budget": "qwen_calls=1"},
-        settings_of("solvers", ["adam", "plugins.py:Wander"]),
-        task_list("tasks.yaml")[:1],
-        seeds=2,
-        match={"qwen_calls": 2, "wall_clock": 1},
-    )
-    waves: list[list[Cell]] = []
-
-    def spread(work: Callable[[Cell], Cell], cells: Sequence[Cell]) -> Iterable[Cell]:
-        waves.append(list(cells))
-        return map(work, reversed(cells))
-
-    run_experiment(Path("spread"), plan, spread=spread)
-    first, second = ([(cell.setting, cell.match) for cell in wave] for wave in waves)
-    assert first == [("adam", None)]  # of the seed that is not timed
-    assert second == [("plugins.py:Wander", "qwen_calls")] * 2
-    assert len(list(Path("spread").glob("cells/*/*/row.json"))) == 5
 
 
 def test_another_process_does_the_same(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     settings = read_settings("settings.yaml")
-    for name, spread in (("alone", map), ("apart", in_processes(1))):
+    for name, executor in (("alone", Here()), ("apart", Processes(1))):
         overlays = settings_of("modality", ["text", "audio"])
         plan = plan_ablation("modes", settings, overlays, task_list("tasks.yaml")[1:])
-        run_experiment(Path(name), plan, spread=spread)
+        run_experiment(Path(name), plan, executor=executor)
     alone, apart = (
         [_timeless(row) for row in json.loads(Path(name, "table.json").read_text())["cells"]]
         for name in ("alone", "apart")
@@ -137,7 +119,7 @@ def test_another_process_does_the_same(workplace: Path, monkeypatch: pytest.Monk
 
 
 def _timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != "wall_clock"}
+    return {key: value for key, value in row.items() if key not in COST}
 
 
 def test_a_folder_takes_more_of_the_same(sparks: Sparks, workplace: Path) -> None:
@@ -236,8 +218,11 @@ def test_plans_survive_the_disk_and_refuse_contradictions(tmp_path: Path) -> Non
 
 def test_a_cell_without_its_reference_says_so(tmp_path: Path) -> None:
     task = task_list("pocket12")[0]
-    cell = Cell("cma", task.name, {"seed": 1}, "qwen_calls", "cells/adam/00-jump-1")
-    run_cell(tmp_path, [task], cell)
+    first = Cell("adam", task.name, {"seed": 1, "model": "gone/gone"})
+    cell = Cell("cma", task.name, {"seed": 1}, "qwen_calls", first.name)
+    Plan("t", [task], [first, cell]).save(tmp_path)
+    Here().run(CellWork(tmp_path, Path.cwd()))
+    assert "gone/gone" in (tmp_path / first.name / "error.txt").read_text()
     assert "its reference" in (tmp_path / cell.name / "error.txt").read_text()
 
 

@@ -62,7 +62,8 @@ def test_a_bench_runs_once_and_its_tables_can_be_made_again(
     before = json.loads(remeasured.read_text())
     remeasured.unlink()
     assert sparks(*arguments)[0] == 0
-    assert json.loads(remeasured.read_text()) == before
+    again = json.loads(remeasured.read_text())
+    assert again == before | {"elapsed": again["elapsed"]}
     result = folder / world["folder"] / "result.json"
     assert result.stat().st_mtime_ns == times[result]
 

@@ -228,6 +228,17 @@ class Claims:
             return self.watch.changing(f"{piece}/{file.name}", text)
 
 
+def piece_of(folder: Path, name: str) -> str | None:
+    """What a worker, perhaps a dead one, is or was at; None if that is not known any more."""
+    said = _read(folder / "workers" / f"{name}.json") or {}
+    if isinstance(said.get("piece"), str):
+        return str(said["piece"])
+    for file in (folder / "claims").rglob("*.json"):
+        if (_read(file) or {}).get("worker") == name:
+            return file.parent.relative_to(folder / "claims").as_posix()
+    return None
+
+
 def check_inside(folder: Path, *places: Path) -> None:
     """Refuse to write where a link would lead elsewhere.
 

@@ -12,7 +12,8 @@ log = logging.getLogger("sparks")
 class Interruption:
     """Inside, the first signal only sets `wanted`; the next one raises KeyboardInterrupt.
 
-    Signals reach the main thread alone; in another one nothing is changed.
+    Signals reach the main thread alone; in another one nothing is changed, nor is a signal that
+    somebody else handles, as a batch system does before it stops and queues a job again.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -23,7 +24,9 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._heard) for each in self.SIGNALS}
+            ours = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
+            free = [each for each in self.SIGNALS if signal.getsignal(each) in ours]
+            self._before = {each: signal.signal(each, self._heard) for each in free}
         return self
 
     def __exit__(self, *_: object) -> None:

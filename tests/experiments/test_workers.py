@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from sparks.claims import Claims, Watch, Worker, workers
 from sparks.experiments.ablate import plan_ablation, settings_of
 from sparks.experiments.bench import work_on
 from sparks.experiments.cells import finished, load_plan
+from sparks.experiments.executors.batch import Submitit
+from sparks.experiments.executors.cluster import Ray
 from sparks.experiments.executors.here import Here
 from sparks.experiments.executors.processes import Processes
 from sparks.experiments.tasks import task_list
 from sparks.search.executors import Pieces
 from sparks.settings.yaml import read_settings
 from sparks.testing import check_executor
+from tests.experiments.ending import end_once
 from tests.workplace import COST
 
 CODE = ("--code", "plugins.py:Redness")
@@ -120,10 +124,46 @@ def test_a_claim_that_was_never_finished_is_taken_over(tmp_path: Path) -> None:
         assert claim.number == 2
 
 
-def test_executors_keep_their_promises(tmp_path: Path) -> None:
-    for name, executor in {"here": Here(), "processes": Processes(2)}.items():
-        (tmp_path / name).mkdir()
-        check_executor(executor, tmp_path / name)
+@pytest.fixture(scope="module")
+def executors() -> Iterator[dict[str, Any]]:
+    """All that there are, two workers each."""
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("submitit")
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)
+    yield {"here": Here(), "processes": Processes(2), "ray": Ray(2), "submitit": Submitit(2)}
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("name", ["here", "processes", "ray", "submitit"])
+def test_executors_keep_their_promises(
+    tmp_path: Path, executors: dict[str, Any], name: str
+) -> None:
+    check_executor(executors[name], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "told"),
+    [
+        ("processes", signal.SIGKILL, "a worker process was ended (signal 9); another goes on, "),
+        ("ray", signal.SIGKILL, "an actor died at a; another goes on: "),
+        ("submitit", signal.SIGUSR2, ""),
+    ],
+)
+def test_another_goes_on_where_a_worker_was_ended(
+    tmp_path: Path,
+    executors: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    how: signal.Signals,
+    told: str,
+) -> None:
+    outputs = {piece: tmp_path / f"{piece}.txt" for piece in ("a", "b", "c")}
+    do = functools.partial(end_once, tmp_path, how)
+    executors[name].run(Pieces.writing(tmp_path, outputs, do))
+    assert {path.read_text() for path in outputs.values()} == {"done"}
+    assert told in caplog.text
+    assert not list(tmp_path.glob("claims/*"))
+    assert not list(tmp_path.glob("workers/*"))
 
 
 @pytest.fixture
@@ -171,25 +211,6 @@ def test_a_worker_that_lost_its_claim_publishes_nothing(
     assert {p: p.stat().st_mtime_ns for p in folder.glob("cells/*/*/*")} == published
     assert not held.exists()
     _same(rows(folder), serial)
-
-
-def test_processes_replace_one_that_is_killed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    outputs = {name: tmp_path / f"{name}.txt" for name in ("a", "b", "c")}
-    Processes(2).run(Pieces.writing(tmp_path, outputs, functools.partial(die_once, tmp_path)))
-    assert {path.read_text() for path in outputs.values()} == {"done"}
-    assert "a worker process was ended (signal 9); another goes on, " in caplog.text
-    assert not list(tmp_path.glob("claims/*"))
-    assert not list(tmp_path.glob("workers/*"))
-
-
-def die_once(folder: Path, piece: str) -> None:
-    """Do a piece; the first to do so dies over it."""
-    with contextlib.suppress(FileExistsError):
-        (folder / "mortal").touch(exist_ok=False)
-        os.kill(os.getpid(), signal.SIGKILL)
-    (folder / f"{piece}.txt").write_text("done")
 
 
 def _same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:

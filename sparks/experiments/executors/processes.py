@@ -23,7 +23,7 @@ log = logging.getLogger("sparks")
 
 PATIENCE = 4  # workers that may die, one after another, without anything being done
 _GRACE = 600.0  # seconds for workers to finish an evaluation when they are to stop
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_VISIBLE, _THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 
 
 class Processes:
@@ -123,12 +123,12 @@ def _shares(jobs: int, gpus: Sequence[str]) -> list[dict[str, Any]]:
     """For each process its environment, and its cores: its own, or those of several in turn."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     each = max(1, (len(cores) or os.cpu_count() or 1) // jobs)
-    shares: list[dict[str, Any]] = []
+    shares = []
     for job in range(jobs):
         first = job * each % max(1, len(cores))
-        environment = {_VISIBLE: gpus[job % len(gpus)]} if gpus else {}
+        environment = {_THREADS: str(min(each, int(os.environ.get(_THREADS) or each)))}
+        environment |= {_VISIBLE: gpus[job % len(gpus)]} if gpus else {}
         shares.append({"environment": environment, "cores": cores[first : first + each]})
-        shares[-1]["threads"] = each
     return shares
 
 
@@ -156,9 +156,6 @@ def _be_worker(work: Work, name: str, driver: int, share: dict[str, Any], errors
     if share["cores"]:
         os.sched_setaffinity(0, share["cores"])  # before there are threads, which inherit it
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
-    import torch
-
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), share["threads"])))
     try:
         Here(name).run(work)
     except KeyboardInterrupt:

@@ -57,6 +57,44 @@ def pick(
     typer.echo(json.dumps(content) if json_ else printable(words))
 
 
+@app.command()
+def studio(
+    runs: Annotated[
+        Path, typer.Argument(parser=place, metavar="RUNS", help="The folder of all runs.")
+    ] = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = 8040,
+    address: Annotated[str, typer.Option(help="Of this machine; others need a token.")] = (
+        "127.0.0.1"
+    ),
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="SPARKS_TOKEN", help="What everyone must know; made if need be."),
+    ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="A name that the server is reached by.")
+    ] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="A,B", help="cpu, cuda:0, ...; every GPU by default.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model to choose besides those found here.")
+    ] = None,
+) -> None:
+    """Make edits in the browser, watch them, compare them, pick by eye.
+
+    Edits are processes of their own: they go on when the page is closed and when the server ends,
+    and what waits is started by the next server on RUNS. Ctrl-C ends the server.
+    """
+    try:
+        from sparks.studio.edits.serving import serve_studio
+    except ModuleNotFoundError as error:
+        raise SparksError(
+            f"the studio needs {error.name}: pip install 'sound-sparks[studio]'"
+        ) from error
+    chosen = [name.strip() for name in devices.split(",")] if devices else None
+    serve_studio(runs, address, port, token, tuple(host or ()), chosen, tuple(model or ()))
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]

@@ -119,6 +119,7 @@ def serve(app: FastAPI, door: Door, told: Callable[[str], None] = print) -> None
         raise SparksError(
             f"cannot listen at {door.address}, port {door.port}; choose another --port"
         ) from error
+    listener.listen()  # whoever comes now is answered once the server runs
     told(door.url)
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(listener):
         uvicorn.Server(config).run(sockets=[listener])

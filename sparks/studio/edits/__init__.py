@@ -1,0 +1,1 @@
+"""`sparks studio`: make edits, watch them, pick by eye."""

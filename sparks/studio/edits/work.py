@@ -1,0 +1,62 @@
+"""The process of one job: `python -m sparks.studio.edits.work JOB`.
+
+It holds the lock of the job's folder as long as it lives, so that any server knows whether it does,
+and leaves its exit code there. What it does is a `sparks` command, with the command's own options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from sparks.files import write_text
+from sparks.locks import locked
+
+_TRIES, _PAUSE = 20, 0.1  # a server looks at the lock by taking it for a moment
+
+
+def main(folder: Path) -> int:
+    """Run the job of a folder, unless another process does.
+
+    Returns:
+        the exit code of the command.
+    """
+    for _ in range(_TRIES):
+        with locked(folder) as free:
+            if free:
+                return _run(folder)
+        time.sleep(_PAUSE)
+    return 0  # the other one will say how it ended
+
+
+def _run(folder: Path) -> int:
+    from sparks.cli import main as sparks
+
+    if (folder / "exit.json").exists():  # it was run by a process that has ended since
+        return 0
+    write_text(folder / "pid", str(os.getpid()))
+    arguments = json.loads((folder / "job.json").read_text(encoding="utf-8"))["arguments"]
+    sys.argv = ["sparks", *arguments]
+    try:
+        sparks()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        _say_exit(folder, 1)
+        raise
+    _say_exit(folder, code)
+    return code
+
+
+def _say_exit(folder: Path, code: int) -> None:
+    (folder / "pid").unlink(missing_ok=True)
+    write_text(folder / "exit.json", json.dumps({"code": code}) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """What a file of a run holds, nothing if it is not there (yet)."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

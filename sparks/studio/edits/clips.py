@@ -49,6 +49,7 @@ class Clips:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
 
     def all(self) -> list[Stored]:
         """Those that were looked at, latest first."""
@@ -97,7 +98,6 @@ class Clips:
 
     def bundled(self, task: PocketTask) -> Stored:
         """A clip of the bundled world."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".bundled-") as scratch:
             video = Path(scratch) / "clip.mp4"
             task.source.write(video, task.static_prompt)

@@ -154,12 +154,10 @@ def _whole(form: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _budget(form: Mapping[str, str]) -> str:
-    limits = {
-        "qwen_calls": form.get("calls", "").strip(),
-        "wall_clock": form.get("time", "").strip(),
-    }
-    text = ",".join(f"{name}={value}" for name, value in limits.items() if value)
-    return str(Budget.parse(text or "qwen_calls=30"))
+    calls, time = _whole(form, "calls", 30), form.get("time", "").strip()
+    if "," in time:
+        raise SparksError(f"time {shorten(time)!r} is no time, e.g. 10m")
+    return str(Budget.parse(f"qwen_calls={calls}" + (f",wall_clock={time}" if time else "")))
 
 
 def _keep(form: Mapping[str, str]) -> str:

@@ -180,7 +180,7 @@ class Index:
         try:
             rows = json.loads(self.cache.read_text(encoding="utf-8"))
             entries = [(stamp, Entry(**entry)) for stamp, entry in rows]
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return
         self._stamps = {entry.path: stamp for stamp, entry in entries}
         self._entries = {entry.path: entry for _, entry in entries}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparks.search.history import Row, column
+from sparks.search.history import HistoryRow, column
 
 WIDTH, HEIGHT = 960, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 12, 14, 24
@@ -37,7 +37,7 @@ class Chart:
     height: int = HEIGHT
 
 
-def chart(rows: Sequence[Row]) -> Chart:
+def chart(rows: Sequence[HistoryRow]) -> Chart:
     """The drawing of a history."""
     best = max((row["index"] for row in rows if row["best"]), default=-1)
     answers, totals = column(rows, "p_yes"), column(rows, "total")
@@ -69,7 +69,7 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> str:
     return " ".join(f"{x},{y}" for x, y in zip(xs, ys, strict=True) if math.isfinite(y))
 
 
-def _title(row: Row) -> str:
+def _title(row: HistoryRow) -> str:
     def shown(value: Any) -> str:
         return "none" if value is None else f"{value:.3f}"
 

@@ -14,7 +14,7 @@ from sparks.files import write_text
 from sparks.runs.picking import candidates
 from sparks.runs.watch import history, read_json
 from sparks.search.budget import Budget
-from sparks.search.history import Row
+from sparks.search.history import HistoryRow
 from sparks.settings.yaml import read_settings
 from sparks.studio.edits.jobs import RUNNING, Job, last_words
 
@@ -51,7 +51,7 @@ class View:
     facts: dict[str, Any]
     settings: dict[str, Any]
     result: dict[str, Any]
-    rows: list[Row]
+    rows: list[HistoryRow]
     candidates: list[dict[str, Any]]
     stars: list[int]
     videos: list[Video]
@@ -117,7 +117,7 @@ def star(run: Path, evaluation: int, count: int) -> None:
     write_text(run / "picks" / "stars.json", json.dumps({"stars": sorted(stars)}))
 
 
-def _rows(run: Path) -> list[Row]:
+def _rows(run: Path) -> list[HistoryRow]:
     try:
         return history(run)
     except SparksError:
@@ -142,7 +142,7 @@ def _state(result: dict[str, Any], job: Job | None) -> str:
 
 
 def _progress(
-    rows: list[Row], settings: dict[str, Any], job: Job | None, log: Path | None
+    rows: list[HistoryRow], settings: dict[str, Any], job: Job | None, log: Path | None
 ) -> Progress:
     stage = _stage(log) if log is not None else ""
     if job is not None and job.kind not in ("edit", "resume"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -33,15 +34,13 @@ def main(folder: Path) -> int:
 
 
 def _run(folder: Path) -> int:
-    from sparks.cli import main as sparks
-
     if (folder / "exit.json").exists():  # it was run by a process that has ended since
         return 0
     write_text(folder / "pid", str(os.getpid()))
     arguments = json.loads((folder / "job.json").read_text(encoding="utf-8"))["arguments"]
     sys.argv = ["sparks", *arguments]
     try:
-        sparks()
+        runpy.run_module("sparks.cli", run_name="__main__")  # as `python -m` does
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:

@@ -18,7 +18,9 @@ from sparks.files import write_text
 
 _DEEPEST = 6  # folders below the first
 _FRESH = 1.0  # seconds for which what was seen holds
-_READ = ("config.yaml", "run.json", "result.json", "picked.json", "history.jsonl", "edited.mp4")
+_GROWING = ("history.jsonl",)  # what is written to in place; all else is replaced as a whole
+_TICK = 10**9  # nanoseconds: two changes that are nearer may have one time
+RUNS = ("edit", "transfer")
 _MODEL = re.compile(r"^model: ['\"]?(.+?)['\"]?$", re.MULTILINE)
 
 
@@ -78,7 +80,7 @@ class Index:
         self.root, self.cache = root, cache
         self._reading = threading.Lock()
         self._seen = 0.0
-        self._stamps: dict[str, list[float]] = {}
+        self._stamps: dict[str, list[int]] = {}
         self._entries: dict[str, Entry] = {}
         self._words: dict[str, str] = {}
         self._restore()
@@ -119,11 +121,11 @@ class Index:
                 self._store()
             self._seen = time.monotonic()
 
-    def _walk(self) -> Iterator[tuple[str, str, str, list[float]]]:
-        """Path, kind, experiment, and times of the files of everything that is listed."""
-        left: list[tuple[str, str, int]] = [("", "", 0)]
+    def _walk(self) -> Iterator[tuple[str, str, str, list[int]]]:
+        """Path, kind, experiment and stamp of everything that is listed."""
+        left: list[tuple[str, str, int, int]] = [("", "", 0, 0)]
         while left:
-            path, inside, depth = left.pop()
+            path, inside, depth, changed = left.pop()
             try:
                 with os.scandir(self.root / path) as scan:
                     content = {each.name: each for each in scan}
@@ -131,17 +133,28 @@ class Index:
                 continue
             kind = _kind(content.keys())
             if kind is not None and path:
-                yield path, kind, inside, _stamp(content)
-            if kind in ("edit", "transfer") or depth >= _DEEPEST:
+                yield path, kind, inside, _stamp(changed, content)
+            if kind in RUNS or depth >= _DEEPEST:
                 continue
             within = path if kind is not None else inside
             for name, each in content.items():
-                if not name.startswith(".") and _is_folder(each):
-                    left.append((f"{path}/{name}".lstrip("/"), within, depth + 1))
+                if name.startswith(".") or not _is_folder(each):
+                    continue
+                below, moment = f"{path}/{name}".lstrip("/"), _changed(each)
+                known = self._entries.get(below)
+                if known is not None and self._settled(known, moment):
+                    yield below, known.kind, within, self._stamps[below]
+                else:
+                    left.append((below, within, depth + 1, moment))
+
+    def _settled(self, entry: Entry, changed: int) -> bool:
+        """Whether a run is over and nothing was put into its folder since it was read."""
+        over = entry.kind in RUNS and entry.state == "finished"
+        return over and self._stamps[entry.path][0] == changed
 
     def _read(self, path: str, kind: str, inside: str) -> Entry:
         folder = self.root / path
-        if kind not in ("edit", "transfer"):
+        if kind not in RUNS:
             title = _text(_json(folder / "comparison.json").get("title")) or Path(path).name
             page = folder / "index.html"
             return Entry(path, kind, title, "finished", _time(folder), has_page=page.is_file())
@@ -194,15 +207,24 @@ def _kind(names: Any) -> str | None:
     return "comparison" if "comparison.json" in names else None
 
 
-def _stamp(content: dict[str, os.DirEntry[str]]) -> list[float]:
-    stamp: list[float] = []
-    for name in (*_READ, "index.html"):
-        try:
-            found = content[name].stat() if name in content else None
-        except OSError:
-            found = None
-        stamp += [found.st_mtime_ns, found.st_size] if found else [0, 0]
-    return stamp
+def _stamp(changed: int, content: dict[str, os.DirEntry[str]]) -> list[int]:
+    """When something was put into the folder last, 0 if that was just now; and how far it is."""
+    settled = changed if time.time_ns() - changed > _TICK else 0
+    return [settled, changed, *(_size(content.get(name)) for name in _GROWING)]
+
+
+def _changed(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _size(entry: os.DirEntry[str] | None) -> int:
+    try:
+        return entry.stat().st_size if entry is not None else -1
+    except OSError:
+        return -1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

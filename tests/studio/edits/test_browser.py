@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,33 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def begin(root: Path) -> tuple[subprocess.Popen[str], str]:
-    """A server on `root`, and its address."""
+Begin = Callable[[Path], tuple[subprocess.Popen[str], str]]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Starts a server on a folder of runs, and says its address; all are ended afterwards."""
+    servers: list[subprocess.Popen[str]] = []
+
+    def start(root: Path) -> tuple[subprocess.Popen[str], str]:
+        servers.append(started := _start(root))
+        assert started.stdout is not None
+        return started, started.stdout.readline().split()[-1]
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.wait()
+
+
+def _start(root: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "sparks.cli", "studio", str(root), "--devices", "cpu"]
-    server = subprocess.Popen(
+    return subprocess.Popen(
         [*command, "--port", str(free_port())],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert server.stdout is not None
-    return server, server.stdout.readline().split()[-1]
 
 
 @pytest.fixture
@@ -58,7 +74,9 @@ def page() -> Iterator[Any]:
         browser.close()
 
 
-def test_from_an_upload_to_an_edit_that_was_picked_and_saved(page: Any, tmp_path: Path) -> None:
+def test_from_an_upload_to_an_edit_that_was_picked_and_saved(
+    begin: Begin, page: Any, tmp_path: Path
+) -> None:
     root, clip = tmp_path / "runs", tmp_path / "<img src=x onerror=alert(1)>.mp4"
     task = default_task()
     task.source.write(clip)
@@ -73,7 +91,9 @@ def test_from_an_upload_to_an_edit_that_was_picked_and_saved(page: Any, tmp_path
     page.wait_for_selector("text=The model does not know dragon")
     page.fill("#prompt", task.prompt)
     page.fill("#static_prompt", task.static_prompt)
-    page.fill("#calls", "8")
+    page.fill("#calls", "6")
+    page.get_by_text("More", exact=True).click()
+    page.fill("#more", "sampling.num_inference_steps=4\nsampling.grad_steps=2")
     page.locator("#prefix_frames").fill("5")
     assert "2 latent, 5 frames or 0.40 s stay" in page.locator("#k-told").inner_text()
     page.wait_for_selector("text=fits cpu")
@@ -119,5 +139,3 @@ def test_from_an_upload_to_an_edit_that_was_picked_and_saved(page: Any, tmp_path
     page.goto(f"{url}?q=nothing")
     assert page.locator(".run").count() == 0
     assert [said for said in page.problems if not re.search("ERR_|Failed to load", said)] == []
-    server.terminate()
-    server.wait()

@@ -1,0 +1,95 @@
+"""A study out of a comparison: videos written anew, alike, under names that say nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sparks.errors import SparksError
+from sparks.evaluation.scenarios import Comparison, read_comparison
+from sparks.evaluation.scenarios import Scenario as Compared
+from sparks.media.clip import read_clip, write_clip
+from sparks.studio.survey.ballots import Ballots
+from sparks.studio.survey.study import MOST, Scenario, Study, video_path
+
+
+def make(
+    comparison: Path,
+    folder: Path,
+    *,
+    methods: Sequence[str] = (),
+    invitations: int = 0,
+    limit: int = 0,
+    per_participant: int | None = None,
+    **texts: Any,
+) -> Study:
+    """Make a study of `comparison`, a folder of `sparks compare`, in the new folder `folder`.
+
+    Every video is decoded and written again, so that all play in a browser and nothing in a file
+    tells which program made it. What is there of a call that was interrupted is not taken up.
+
+    Args:
+        comparison: its scenarios with at least two candidates become those of the study.
+        folder: new or empty.
+        methods: those to ask about; all if empty.
+        invitations: links for one participant each.
+        limit: of participants by one link for all, if not 0.
+        per_participant: scenarios; all by default.
+        texts: further fields of `Study`.
+
+    Raises:
+        SparksError: no comparison, no scenario with two candidates, a method that is not there, a
+            folder that holds something, or a video that cannot be read.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise SparksError(f"output {folder} is not empty; choose a new folder")
+    if bool(invitations) == bool(limit):
+        raise SparksError("give invitations, or a limit of an open study; one of them")
+    given = read_comparison(comparison)
+    chosen = _chosen(given, methods)
+    if not chosen:
+        raise SparksError(f"{comparison}: no scenario has two candidates; nothing can be compared")
+    texts.setdefault("title", given.title)
+    study = Study(
+        scenarios=tuple(_scenario(each, names, folder) for each, names in chosen),
+        per_participant=per_participant or len(chosen),
+        candidates=min(texts.pop("candidates", MOST), max(len(names) for _, names in chosen)),
+        **{name: text for name, text in texts.items() if text is not None},
+    )
+    with Ballots(folder) as ballots:
+        ballots.add_links(invitations, 1) if invitations else ballots.add_links(1, limit)
+    study.save(folder)  # last: a folder with it is whole
+    return study
+
+
+def _chosen(given: Comparison, methods: Sequence[str]) -> list[tuple[Compared, list[str]]]:
+    if unknown := set(methods) - given.roles.keys():
+        raise SparksError(
+            f"no method {min(unknown)!r} in the comparison; choose {', '.join(given.roles)}"
+        )
+    wanted = methods or list(given.roles)
+    found = [(each, [m for m in wanted if m in each.edits]) for each in given.scenarios]
+    return [(each, names) for each, names in found if len(names) >= 2]
+
+
+def _scenario(given: Compared, methods: Sequence[str], folder: Path) -> Scenario:
+    source, (height, width) = _bring(given.source, folder)
+    return Scenario(
+        name=given.name,
+        prompt=given.prompt,
+        source=source,
+        edits={method: _bring(given.edits[method], folder)[0] for method in methods},
+        width=width,
+        height=height,
+    )
+
+
+def _bring(path: Path, folder: Path) -> tuple[str, tuple[int, int]]:
+    """A video's new name, its height and its width."""
+    clip, name = read_clip(path), secrets.token_hex(8)
+    to = video_path(folder, name)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_clip(to, clip)
+    return name, (clip.frames.shape[-2], clip.frames.shape[-1])

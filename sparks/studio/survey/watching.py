@@ -1,0 +1,64 @@
+"""The researcher's page: how a study goes, its links, its end, and after that its result."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+
+from sparks.errors import SparksError
+from sparks.evaluation.statistics.report import Part
+from sparks.evaluation.statistics.tables import csv_text
+from sparks.studio.survey.choices import Refused
+from sparks.studio.survey.export import PEOPLE, VOTES, export, invited
+from sparks.studio.survey.quality import quality
+from sparks.studio.survey.site import Here, Site
+
+router = APIRouter()
+
+
+@router.get("/")
+def watch(site: Here) -> Response:
+    """Counts and quality; nothing of which method is liked before the study has ended."""
+    ended = site.ballots.ended
+    parts, why = _result(site) if ended is not None else ([], "")
+    return site.pages(
+        "survey/watch.html",
+        study=site.study,
+        links=invited(site.ballots, site.url),
+        quality=quality(site.study, site.ballots),
+        ended=ended,
+        parts=parts,
+        why=why,
+    )
+
+
+@router.post("/end")
+def end(site: Here) -> Response:
+    """Take no more answers, for good."""
+    site.ballots.end()
+    return RedirectResponse("/", status_code=303)
+
+
+@router.get("/links.csv")
+def links(site: Here) -> Response:
+    """Every link, for how many it is and how many came by it."""
+    headers = {"content-disposition": 'attachment; filename="links.csv"'}
+    text = csv_text(invited(site.ballots, site.url))
+    return PlainTextResponse(text, headers=headers, media_type="text/csv")
+
+
+@router.get("/tables/{table}")
+def tables(site: Here, table: str) -> Response:
+    """votes.csv or participants.csv of a study that has ended."""
+    if table not in (VOTES, PEOPLE):
+        raise Refused(404, f"there is no such table; there are {VOTES} and {PEOPLE}")
+    export(site.folder)
+    return FileResponse(site.folder / table, media_type="text/csv", filename=table)
+
+
+def _result(site: Site) -> tuple[list[Part], str]:
+    """What `sparks stats` says, or why it cannot say anything."""
+    try:
+        return site.result, ""
+    except SparksError as error:
+        return [], str(error)

@@ -18,6 +18,7 @@ from sparks.files import place
 from sparks.insight.cli import app as insight
 from sparks.pocket.cli import app as pocket
 from sparks.studio.cli import app as studio
+from sparks.studio.survey.cli import app as survey
 from sparks.terminal import open_streams
 
 INTERRUPTED = 130  # exit code, as shells have it
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pocket, name="pocket")
+app.add_typer(survey, name="survey")
 app.add_typer(evaluation)  # its commands beside those below
 app.add_typer(studio)
 app.add_typer(insight)

@@ -51,10 +51,12 @@ def make(
     chosen = _chosen(given, methods)
     if not chosen:
         raise SparksError(f"{comparison}: no scenario has two candidates; nothing can be compared")
-    texts.setdefault("title", given.title)
+    if (per_participant := per_participant or len(chosen)) > len(chosen):
+        raise SparksError(f"{per_participant} scenarios for each; the comparison has {len(chosen)}")
+    texts["title"] = texts.get("title") or given.title
     study = Study(
         scenarios=tuple(_scenario(each, names, folder) for each, names in chosen),
-        per_participant=per_participant or len(chosen),
+        per_participant=per_participant,
         candidates=min(texts.pop("candidates", MOST), max(len(names) for _, names in chosen)),
         **{name: text for name, text in texts.items() if text is not None},
     )
@@ -62,6 +64,18 @@ def make(
         ballots.add_links(invitations, 1) if invitations else ballots.add_links(1, limit)
     study.save(folder)  # last: a folder with it is whole
     return study
+
+
+def read_consent(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        SparksError: there is none, or it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SparksError(f"consent {path} cannot be read as text: {error}") from error
 
 
 def _chosen(given: Comparison, methods: Sequence[str]) -> list[tuple[Compared, list[str]]]:

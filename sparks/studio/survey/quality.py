@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 from sparks.studio.survey.ballots import Answer, Ballots
 from sparks.studio.survey.choices import attentive
@@ -68,6 +69,20 @@ class Quality:
     def inattentive(self) -> int:
         """Participants who failed the attention check."""
         return sum(one.attentive is False for one in self.people)
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return (
+            f"{len(self.people)} participants, {self.finished} finished, "
+            f"{sum(self.answers.values())} answers; {self.hasty} hasty, {self.inattentive} failed "
+            "the attention check"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        counts = {"finished": self.finished, "hasty": self.hasty, "inattentive": self.inattentive}
+        return counts | asdict(self)
 
 
 def quality(study: Study, ballots: Ballots) -> Quality:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -17,11 +18,15 @@ from sparks.studio.door import Door
 from sparks.studio.server import Pages
 from sparks.studio.survey.ballots import Ballots
 from sparks.studio.survey.choices import Refused
-from sparks.studio.survey.export import export, moment, name
+from sparks.studio.survey.export import export, name
 from sparks.studio.survey.orders import Page, draw
 from sparks.studio.survey.study import Study
 
 FIELDS = 100  # of a form, at the most
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,7 @@ class Site:
     ballots: Ballots
     door: Door
     url: str
-    pages: Pages = field(
-        default_factory=lambda: Pages(filters={"moment": moment, "participant": name})
-    )
+    pages: Pages = field(default_factory=lambda: Pages(filters={"day": _day, "participant": name}))
 
     def draw(self, participant: int) -> list[Page]:
         """What a new participant is to see."""

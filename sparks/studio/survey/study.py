@@ -98,6 +98,15 @@ class Study(_Strict):
         """The names of all files."""
         return {v for each in self.scenarios for v in (each.source, *each.edits.values())}
 
+    @property
+    def text(self) -> str:
+        """What it is, in a line."""
+        methods = {method for each in self.scenarios for method in each.edits}
+        return (
+            f"{self.title}: {len(self.scenarios)} scenarios, {self.per_participant} for each "
+            f"participant, of {len(methods)} methods"
+        )
+
     def save(self, folder: Path) -> None:
         """Write `study.json`."""
         write_text(folder / FILE, self.model_dump_json(indent=1) + "\n")

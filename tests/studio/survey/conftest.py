@@ -1,5 +1,10 @@
 """A comparison of two scenarios, and the study made of it."""
 
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,8 +43,44 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_comparison(tmp_path_factory.mktemp("comparison"))
 
 
+@pytest.fixture(scope="session")
+def _made(comparison: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "study"
+    make(comparison, folder, invitations=3)
+    return folder
+
+
 @pytest.fixture
-def study(comparison: Path, tmp_path: Path) -> Path:
+def study(_made: Path, tmp_path: Path) -> Path:
     """A study with three invitations."""
-    make(comparison, tmp_path / "study", invitations=3)
-    return tmp_path / "study"
+    return Path(shutil.copytree(_made, tmp_path / "study"))
+
+
+class Server:
+    """`sparks survey serve` as a process of its own."""
+
+    def __init__(self, folder: Path, links: int = 1) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        words = ["survey", "serve", str(folder), "--port", str(self.port)]
+        code = "import sys; from sparks.cli import main; sys.exit(main())"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.mine = self.process.stdout.readline().split()[-1]
+        self.process.stdout.readline()
+        self.links = [self.process.stdout.readline().strip() for _ in range(links)]
+
+    def kill(self) -> None:
+        """Without a warning."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def server(study: Path) -> Iterator[Server]:
+    one = Server(study, 3)
+    yield one
+    one.kill()

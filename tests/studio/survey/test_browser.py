@@ -68,8 +68,10 @@ def by_keyboard(page, places: list[str], achieved: list[str]) -> None:
     for letter in achieved:
         page.keyboard.press(letter.lower())
         page.keyboard.press("x")
-    while page.evaluate("document.activeElement.innerText") != "Send and go on":
+    for _ in range(20):
         page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.send button')"):
+            break
     page.keyboard.press("Enter")
 
 

@@ -117,7 +117,7 @@ def test_a_quoted_command_can_be_typed(command: str, place: Path, sparks: Sparks
         code, out, err = sparks(*words)
         assert (code, bool(out)) == (0, True), err
     else:
-        inner = words[:2] if words[0] == "pocket" else words[:1]
+        inner = words[:2] if words[0] in ("pocket", "survey") else words[:1]
         code, out, err = sparks(*inner, "--help") if inner != ["--help"] else sparks("--help")
         assert code == 0, err
         for option in (word for word in words if word.startswith("--")):

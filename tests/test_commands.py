@@ -60,7 +60,7 @@ def quoted() -> list[str]:
 def _commands() -> set[str]:
     rooms = [ROOT / "sparks" / room / "cli.py" for room in ("", "evaluation", "studio")]
     text = "".join(path.read_text(encoding="utf-8") for path in rooms)
-    return {*re.findall(r"@app\.command\(.*?\)\ndef (\w+)", text), "pocket"}
+    return {*re.findall(r"@app\.command\(.*?\)\ndef (\w+)", text), "pocket", "survey"}
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def make(
 @app.command()
 def serve(
     study: _Study,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8050,
     url: _Url = None,
 ) -> None:
@@ -117,11 +117,13 @@ def serve(
 
     try:
         from sparks.studio.survey.app import serve_study
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "jinja2", "starlette", "uvicorn"):
+            raise
         raise SparksError(
             f"a survey needs {error.name}; pip install 'sound-sparks[studio]'"
         ) from error
-    serve_study(study, host, port, url)
+    serve_study(study, address, port, url)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from fastapi import Depends
 from starlette.requests import Request
 
-from sparks.evaluation.statistics.report import Asked, Part, report
+from sparks.evaluation.statistics.report import Section, report
 from sparks.studio.door import Door
 from sparks.studio.server import Pages
 from sparks.studio.survey.ballots import Ballots
@@ -56,13 +56,13 @@ class Site:
         return self.study.videos
 
     @cached_property
-    def result(self) -> list[Part]:
+    def result(self) -> list[Section]:
         """What `sparks stats` says, once the study has ended: it cannot change any more.
 
         Raises:
             SparksError: the study goes on, or nobody has answered.
         """
-        return report(str(export(self.folder).votes), Asked())
+        return report(str(export(self.folder).votes))
 
     @property
     def cookie(self) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 
 from sparks.errors import SparksError
-from sparks.evaluation.statistics.report import Part
+from sparks.evaluation.statistics.report import Section
 from sparks.evaluation.statistics.tables import csv_text
 from sparks.studio.survey.choices import Refused
 from sparks.studio.survey.export import PEOPLE, VOTES, export, invited
@@ -56,7 +56,7 @@ def tables(site: Here, table: str) -> Response:
     return FileResponse(site.folder / table, media_type="text/csv", filename=table)
 
 
-def _result(site: Site) -> tuple[list[Part], str]:
+def _result(site: Site) -> tuple[list[Section], str]:
     """What `sparks stats` says, or why it cannot say anything."""
     try:
         return site.result, ""

@@ -70,16 +70,21 @@ function show() {
     one.dataset.place = chosen ? names.indexOf(chosen.name) + 1 : '';
   }
 }
+const choices = `${form.getAttribute('action')}/choice`;
+const fields = () => new URLSearchParams(new FormData(form));
 let storing = Promise.resolve();
+let waiting = 0;
 function keep() {
   show();
   kept.textContent = '';
-  const body = new URLSearchParams(new FormData(form));
-  const store = () => fetch(`${form.getAttribute('action')}/choice`, { method: 'POST', body, keepalive: true })
+  waiting += 1;
+  const body = fields();
+  const store = () => fetch(choices, { method: 'POST', body, keepalive: true })
     .then(answer => answer.ok ? 'kept' : answer.text()).catch(() => 'not stored: no connection')
-    .then(said => { kept.textContent = said; });
+    .then(said => { waiting -= 1; if (!waiting) kept.textContent = said; });
   storing = storing.then(store);  // in the order in which they were made
 }
+addEventListener('pagehide', () => { if (waiting) navigator.sendBeacon(choices, fields()); });
 form.addEventListener('change', event => {
   const { type, name, value } = event.target;
   if (type === 'radio')

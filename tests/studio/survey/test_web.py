@@ -198,10 +198,10 @@ def test_nobody_votes_as_someone_else(served: Served) -> None:
     forged = ["", "0", "0.", f"1.{token}", f"00.{token[:-1]}", f"0.{'0' * 32}", f"7.{token}"]
     for cookie in [*forged, f"٠.{token}"]:
         browser = served.browser(cookie=f"{name}={cookie}".encode())
-        assert browser.get("/next").status_code == 403
+        assert browser.get("/page/1").status_code == 403
         assert browser.post("/page/1", data=ANSWER).status_code == 403
     assert served.ballots.answers() == []
-    assert served.browser(cookie=f"{name}={value}".encode()).get("/next").status_code == 200
+    assert served.browser(cookie=f"{name}={value}".encode()).get("/page/1").status_code == 200
     second.post("/page/1", data=ANSWER)
     assert [answer.participant for answer in served.ballots.answers()] == [1]
 

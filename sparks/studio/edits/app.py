@@ -24,7 +24,7 @@ from sparks.errors import SparksError
 from sparks.studio.door import Door
 from sparks.studio.edits.chart import chart
 from sparks.studio.edits.clips import bundled_tasks
-from sparks.studio.edits.index import Entry
+from sparks.studio.edits.index import RUNS, Entry
 from sparks.studio.edits.jobs import Job
 from sparks.studio.edits.studio import HIDDEN, Studio, solvers
 from sparks.studio.edits.view import ago, span, star
@@ -92,7 +92,7 @@ def _show(app: FastAPI, studio: Studio, pages: Pages) -> None:
         def parts() -> dict[str, str]:
             view = studio.view(path)
             given: dict[str, Any] = {"view": view, "chart": chart(view.rows)}
-            names = ("state", "videos", "candidates", "evaluations", "downloads")
+            names = ("state", "videos", "candidates", "evaluations", "downloads", "log")
             return {name: pages.text(f"edits/{name}.html", **given) for name in names}
 
         return StreamingResponse(
@@ -229,7 +229,7 @@ def _listed(studio: Studio, query: str, skip: int) -> dict[str, Any]:
     found = [
         entry
         for entry in studio.index.entries(query)
-        if entry.kind in ("edit", "transfer") and (query or not entry.inside)
+        if entry.kind in RUNS and (query or not entry.inside)
     ]
     shown = found[skip : skip + _PAGE]
     more = skip + _PAGE if len(found) > skip + _PAGE else None

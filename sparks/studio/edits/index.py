@@ -97,8 +97,9 @@ class Index:
         return sorted(found, key=lambda entry: (-entry.created, entry.path))
 
     def entry(self, path: str) -> Entry | None:
-        """One of them."""
-        self.refresh()
+        """One of them; what was there is taken to be there still."""
+        if path not in self._entries:
+            self.refresh()
         return self._entries.get(path)
 
     def refresh(self, *, at_once: bool = False) -> None:

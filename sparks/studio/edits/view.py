@@ -19,7 +19,7 @@ from sparks.settings.yaml import read_settings
 from sparks.studio.edits.jobs import RUNNING, Job, last_words
 
 _STAGE = re.compile(r"^ *([0-9.]+)s  (?!evaluation |rendering: )(.+)$", re.MULTILINE)
-_TAIL = 2**16  # bytes of a log that are read
+_TAIL = 2**14  # bytes of a log that are read
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class View:
     error: str = ""
     files: dict[str, str] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()
+    log: str = ""
 
     @property
     def terms(self) -> list[str]:
@@ -95,6 +96,7 @@ def look(root: Path, path: str, job: Job | None, jobs: Path) -> View:
         progress=_progress(rows, settings, job, log) if running else None,
         error=last_words(log) if log is not None and state == "failed" else "",
         files=_files(run),
+        log=tail(log) if log is not None else "",
         pictures=tuple(n for n in ("contact_sheet.png", "gap.png") if (run / n).is_file()),
     )
 
@@ -159,14 +161,18 @@ def _progress(
 
 def _stage(folder: Path) -> str:
     """The last stage that a process has printed."""
+    stages = _STAGE.findall(tail(folder))
+    return str(stages[-1][1]) if stages else ""
+
+
+def tail(folder: Path) -> str:
+    """The end of what the process of a job has said."""
     try:
         with (folder / "log.txt").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _TAIL))
-            text = file.read().decode("utf-8", "replace")
+            return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    stages = _STAGE.findall(text)
-    return str(stages[-1][1]) if stages else ""
 
 
 def _videos(run: Path, result: dict[str, Any]) -> list[Video]:

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -231,3 +233,14 @@ def test_a_device_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SparksError, match="cannot write into"):
         Studio(tmp_path / "file", [])
+
+
+def test_without_the_extra_it_is_said_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['fastapi'] = None; sys.argv = ['sparks', 'studio', '/nowhere'];"
+        "from sparks.cli import main; main()"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.returncode == 2
+    assert "pip install 'sound-sparks[studio]'" in told.stderr
+    assert len(told.stderr.splitlines()) == 1

@@ -212,6 +212,7 @@ function watchRun(article) {
     const lead = longest();
     if (lead && lead.duration) {
       if (playing && videos().every((each) => each.ended || each.readyState < 2) && lead.ended) { restart(); step(); }
+      one("#now").textContent = `${lead.currentTime.toFixed(2)} / ${lead.duration.toFixed(2)} s`;
       if (document.activeElement !== seek || playing) seek.value = (1000 * lead.currentTime) / lead.duration;
       for (const each of videos()) {
         if (each !== lead && !each.ended && !each.seeking && Math.abs(each.currentTime - lead.currentTime) > 0.06) {
@@ -274,13 +275,14 @@ function watchRun(article) {
       if (!place || place.dataset.sent === text) continue;
       place.dataset.sent = text;
       const before = new Map(all("video", place).map((each) => [each.getAttribute("src"), each]));
-      const scrolled = one(".tall", place)?.scrollTop;
+      const scrolled = one(".tall", place)?.scrollTop, open = one("details", place)?.open;
       place.innerHTML = text; // made by the server's templates, which escape every value
       for (const fresh of all("video[src]", place)) {
         const old = before.get(fresh.getAttribute("src"));
         if (old && name === "videos" && !old.error) fresh.replaceWith(old); // it plays on
       }
       if (scrolled) one(".tall", place).scrollTop = scrolled;
+      if (open) one("details", place).open = true;
       window.htmx?.process(place);
     }
     if ("videos" in parts) dress();

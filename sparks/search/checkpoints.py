@@ -62,7 +62,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
-    """What `save_checkpoint` wrote; None if the file is torn.
+    """What `save_checkpoint` wrote; None if the file is torn or holds something else.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -78,7 +78,13 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     content = texts.get("content", "")
     if texts.get("format") != FORMAT or texts.get("sha256") != _digest(content, tensors):
         return None
-    return Checkpoint(**_rebuild(json.loads(content), tensors))
+    try:
+        checkpoint = Checkpoint(**_rebuild(json.loads(content), tensors))
+    except (ValueError, TypeError, KeyError, RecursionError):  # a whole file of something else
+        return None
+    counts = (checkpoint.evaluations, *checkpoint.skipped)
+    whole = all(type(count) is int for count in counts) and isinstance(checkpoint.z, Tensor)
+    return checkpoint if whole and checkpoint.z.ndim == 2 else None
 
 
 def previous(path: Path) -> Path:

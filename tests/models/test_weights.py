@@ -77,3 +77,17 @@ def test_cached_models_load_offline_and_others_are_refused(home: Path) -> None:
 
     assert no_editor.startswith("model 'someone/else' is not on this machine and cannot be fetched")
     assert no_critic.startswith("model 'someone/else' is not on this machine and cannot be fetched")
+
+
+LOOK = """
+from sparks.models.weights import find, parameters
+from sparks.runs.doctor import examine
+
+for model in ("someone/tiny-ltx", "someone/else"):
+    print(find(model) is not None, sum(parameters(model).values()) > 0)
+print(examine("someone/tiny-ltx")["models"]["someone/tiny-ltx"]["state"])
+"""
+
+
+def test_doctor_and_memory_plan_find_what_loading_finds(home: Path) -> None:
+    assert run(LOOK, home) == ["True True", "False False", "here"]

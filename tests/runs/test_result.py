@@ -10,7 +10,7 @@ import torch
 from sparks.errors import SparksError
 from sparks.models.memory import OutOfMemory
 from sparks.runs.edit import edit, go_on
-from sparks.runs.result import Result
+from sparks.runs.result import Result, read_result
 from sparks.settings.layers import merge
 from sparks.settings.yaml import read_settings
 from tests.workplace import make_workplace
@@ -91,6 +91,28 @@ def test_a_report_that_is_no_plain_data_costs_nothing_else(
     assert read(tmp_path / "run")["p_yes_best"] == result.p_yes_best
     assert "the solver's report is left out" in caplog.text
     assert go_on(tmp_path / "run") == result
+
+
+WHOLE: dict[str, Any] = {
+    **{"run_dir": "run", "solver": "adam", "space": "full", "seed": 1, "skipped": 0},
+    **{"p_yes_baseline": 0.1, "p_yes_best": 0.9, "p_yes_edited": None},
+    **{"p_yes_judge_baseline": None, "p_yes_judge_edited": None},
+    **{"losses": {"vlm": 0.1}, "spent": {"renders": 5}, "stopped_by": "solver"},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"losses": None}, {"losses": {"vlm": "x"}}, {"spent": [1]}, {"p_yes_best": "x"}),
+        *({"stopped_by": 3}, {"run_dir": None}, {"skipped": "many"}, {"seed": {}}),
+    ],
+)
+def test_a_result_of_other_types_is_refused_in_a_line(change: dict[str, Any]) -> None:
+    assert read_result(WHOLE, Path("result.json")).stopped_by == "solver"
+    (name,) = change
+    with pytest.raises(SparksError, match=f"result.json cannot be read: {name}"):
+        read_result(WHOLE | change, Path("result.json"))
 
 
 def test_memory_that_ends_while_pictures_are_made_is_told(

@@ -165,6 +165,16 @@ def test_charts_have_a_column_for_each_value() -> None:
     assert many.endswith("█")
 
 
+@pytest.mark.parametrize("row", ['{"index": 1}', "3", "[" * 300_000])
+def test_a_history_that_is_none_is_told(tmp_path: Path, row: str) -> None:
+    run = begun(tmp_path / "run")
+    first, _, *others = (run / "history.jsonl").read_text().splitlines()
+    (run / "history.jsonl").write_text("\n".join([first, row, *others]) + "\n")
+    for use in (view, report):
+        with pytest.raises(SparksError, match=r"row 2 of .*history\.jsonl cannot be read"):
+            use(run)
+
+
 def test_a_report_is_made_of_an_unfinished_run(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
     (run / "previews").mkdir()

@@ -66,6 +66,27 @@ def test_a_torn_row_is_dropped_and_any_other_is_refused(
     Journal(run).close()  # what was refused has let go of the folder
 
 
+DEEP = b"[" * 300_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"losses": None}, {"losses": {"vlm": "x"}}, {"cost": "x"}, {"cost": {"renders": None}}),
+        *({"p_yes": "x"}, {"total": [1]}, {"total": True}, {"seed": 1.5}, {"z_sha256": 3}),
+        *({"best": 1}, {"index": "1"}, {"index": True}, DEEP, b"3", b"null", b"[]", b"\xff"),
+    ],
+)
+def test_a_row_of_other_types_is_refused(run: Path, change: dict[str, Any] | bytes) -> None:
+    path = run / "history.jsonl"
+    first, second, *others = path.read_bytes().splitlines()
+    if isinstance(change, dict):
+        change = json.dumps(json.loads(second) | change).encode()
+    path.write_bytes(b"\n".join([first, change, *others]) + b"\n")
+    with pytest.raises(SparksError, match=r"row 2 of .*history\.jsonl cannot be read"):
+        Journal(run)
+
+
 def test_the_state_that_fits_the_rows_is_gone_on_from(run: Path) -> None:
     def found() -> Any:
         journal = Journal(run)

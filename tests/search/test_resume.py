@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import random
 import subprocess
@@ -16,7 +17,14 @@ import torch
 from sparks.errors import SparksError
 from sparks.runs.edit import edit, go_on
 from sparks.runs.progress import Lines
-from sparks.search.checkpoints import Checkpoint, load_checkpoint, previous, save_checkpoint
+from sparks.search.checkpoints import (
+    FORMAT,
+    Checkpoint,
+    _digest,
+    load_checkpoint,
+    previous,
+    save_checkpoint,
+)
 from sparks.search.history import batch_of
 from sparks.search.journal import Journal
 from sparks.solvers.adam import Adam
@@ -118,6 +126,22 @@ def test_a_row_in_the_middle_that_cannot_be_read_is_refused(tmp_path: Path) -> N
     path.write_bytes(b"".join([lines[0], b"{}\n", *lines[2:]]))
     with pytest.raises(SparksError, match=r"row 2 of .*history.jsonl cannot be read"):
         Journal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *({}, [], {"list": [3]}, {"dict": 3}, {"dict": [["z", 3]]}, {"tensor": "gone"}),
+        {"dict": [[name, 1] for name in ("evaluations", "state", "z", "gradients", "best")]},
+    ],
+)
+def test_a_state_of_something_else_is_none(tmp_path: Path, content: Any) -> None:
+    from safetensors.torch import save
+
+    text = json.dumps(content)
+    texts = {"format": FORMAT, "content": text, "sha256": _digest(text, {})}
+    (tmp_path / "state.safetensors").write_bytes(save({}, texts))
+    assert load_checkpoint(tmp_path / "state.safetensors") is None
 
 
 @pytest.mark.parametrize("damage", ["short", "empty", "garbage", "zeros"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sparks.evaluation.statistics.tables import Row, estimate
+from sparks.evaluation.statistics.tables import Row, estimates
 from sparks.files import replacing
 
 _COUNTERS = {"qwen_calls": "critic calls", "wall_clock": "seconds"}
@@ -75,12 +75,9 @@ def _at(grid: np.ndarray, spent: Sequence[float], values: Sequence[float]) -> np
 
 
 def _draw(axis: Any, label: str, grid: np.ndarray, lines: list[tuple[str, np.ndarray]]) -> None:
-    begun = ~np.isnan([line for _, line in lines]).any(0)
-    points = []
-    for index in np.flatnonzero(begun):
-        interval = estimate([{"task": task, "value": line[index]} for task, line in lines], "value")
-        points.append((interval.low, interval.mean, interval.high) if interval else (np.nan,) * 3)
-    low, mean, high = np.array(points).T
+    values = np.stack([line for _, line in lines])
+    begun = ~np.isnan(values).any(0)
+    mean, low, high = estimates([task for task, _ in lines], values[:, begun])
     (drawn,) = axis.plot(grid[begun], mean, label=label, drawstyle="steps-post")
     axis.fill_between(
         grid[begun], low, high, color=drawn.get_color(), step="post", alpha=0.15, linewidth=0

@@ -144,8 +144,9 @@ def _by_task(plan: Plan, groups: Groups, columns: Columns) -> tuple[list[str], l
     only = next(iter(groups.values()), []) if len(groups) == 1 else []
     shown = [name for name in columns if any(row.get(name) is not None for row in only)]
     lines = []
+    by_task = [_grouped(rows) for rows in groups.values()]
     for task in plan.tasks:
-        cells = [[row for row in rows if row["task"] == task.name] for rows in groups.values()]
+        cells = [rows.get(task.name, []) for rows in by_task]
         if only:
             texts = [_mean(cells[0], name, columns[name][1]) for name in shown]
         else:
@@ -153,6 +154,14 @@ def _by_task(plan: Plan, groups: Groups, columns: Columns) -> tuple[list[str], l
         lines.append([task.name, task.prompt, *texts])
     titles = [columns[name][0] for name in shown] if only else [f"{name}" for name in groups]
     return ["task", "prompt", *titles], lines
+
+
+def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by their task."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row["task"], []).append(row)
+    return grouped
 
 
 def _space(row: Row) -> str:
@@ -170,8 +179,9 @@ def _interval(interval: Estimate | None, form: str) -> str:
 
 
 def _mean(rows: Sequence[Row], name: str, form: str) -> str:
-    interval = estimate(rows, name)
-    return "" if interval is None else f"{interval.mean:{form}}"
+    """Of one task."""
+    values = [float(row[name]) for row in rows if row.get(name) is not None]
+    return f"{sum(values) / len(values):{form}}" if values else ""
 
 
 def _outcome(rows: Sequence[Row]) -> str:
@@ -211,8 +221,9 @@ _READING = (
 
 def _videos(folder: Path, plan: Plan, groups: Groups) -> Iterator[tuple[Task, dict[str, str]]]:
     """Of each task the videos by caption: source, prompt only, the first seed of every setting."""
+    by_task = _grouped([row for rows in groups.values() for row in rows])
     for task in plan.tasks:
-        mine = [row for rows in groups.values() for row in rows if row["task"] == task.name]
+        mine = by_task.get(task.name, [])
         if not mine:
             continue
         first = [row for row in mine if row["seed"] == mine[0]["seed"]]

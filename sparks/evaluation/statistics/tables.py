@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,16 +38,50 @@ def estimate(rows: Sequence[Row], column: str, cluster: str = "task") -> Estimat
             groups.setdefault(row[cluster], []).append(float(row[column]))
     if not groups:
         return None
-    rng = np.random.default_rng(0)
-    drawn = []  # one column of RESAMPLES means for each cluster
-    for values in groups.values():
-        picks = rng.integers(len(values), size=(RESAMPLES, len(values)))
-        drawn.append(np.asarray(values)[picks].mean(1))
-    chosen = rng.integers(len(drawn), size=(RESAMPLES, len(drawn)))
-    means = np.take_along_axis(np.stack(drawn, 1), chosen, 1).mean(1)
+    weights = _resampling(tuple(map(len, groups.values())))
+    means = weights @ np.concatenate([*groups.values()]).astype(weights.dtype)
     low, high = np.quantile(means, (0.025, 0.975))
     mean = float(np.mean([np.mean(values) for values in groups.values()]))
     return Estimate(mean, float(low), float(high), sum(map(len, groups.values())))
+
+
+def estimates(clusters: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """As `estimate`, of many columns that miss nothing.
+
+    Args:
+        clusters: of each row.
+        values: `[rows, columns]`.
+
+    Returns:
+        `[3, columns]`: means, and the lower and upper ends of their intervals.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, cluster in enumerate(clusters):
+        rows.setdefault(cluster, []).append(row)
+    weights = _resampling(tuple(map(len, rows.values())))
+    ordered = values[[row for each in rows.values() for row in each]]
+    ends = np.quantile(weights @ ordered.astype(weights.dtype), (0.025, 0.975), axis=0)
+    mean = np.mean([values[each].mean(0) for each in rows.values()], axis=0)
+    return np.stack([mean, *ends])
+
+
+@functools.lru_cache(maxsize=4)
+def _resampling(sizes: tuple[int, ...]) -> np.ndarray:
+    """What each value weighs in each of RESAMPLES means, for clusters of these sizes.
+
+    All columns of a table are resampled alike, so that this is drawn once for all of them.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [_counts(rng.integers(size, size=(RESAMPLES, size)), size) / size for size in sizes]
+    chosen = _counts(rng.integers(len(sizes), size=(RESAMPLES, len(sizes))), len(sizes))
+    parts = [part * chosen[:, i : i + 1] / len(sizes) for i, part in enumerate(drawn)]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def _counts(picks: np.ndarray, of: int) -> np.ndarray:
+    """How often each of `of` numbers is in each row of `picks`."""
+    places = picks + of * np.arange(len(picks))[:, None]
+    return np.bincount(places.ravel(), minlength=of * len(picks)).reshape(len(picks), of)
 
 
 def difference(rows: Sequence[Row], others: Sequence[Row], column: str) -> Estimate | None:

@@ -154,6 +154,7 @@ VALUES: dict[str, Any] = {
     "device": "cpu",
     "dtype": "bfloat16",
     "editor.name": "sparks.editors.ltx2:LTX2Editor",
+    "editor.devices": ["cpu", "cpu"],
     "clip.size": [48, 72],
     "clip.fps": 12.0,
     "clip.num_frames": 17,

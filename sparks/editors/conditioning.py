@@ -53,6 +53,8 @@ class Conditioning(ABC):
     seed: int = 0
     silence: Tensor | None = None
 
+    noises: ClassVar[tuple[str, ...]] = ()  # fields that a seed decides, in order
+
     @property
     @abstractmethod
     def device(self) -> torch.device:
@@ -74,6 +76,13 @@ class Conditioning(ABC):
     @abstractmethod
     def with_all_kept(self) -> Self:
         """The same conditioning with nothing to regenerate: a render is the source, decoded."""
+
+    def part(self, rows: slice, device: torch.device) -> Self:
+        """The same conditioning for some candidates of a batch, on another device."""
+        tensors = {name: each for name, each in vars(self).items() if isinstance(each, Tensor)}
+        own = {name: tensors[name][rows] for name in self.noises if len(tensors[name]) > 1}
+        moved: dict[str, Any] = {name: each.to(device) for name, each in (tensors | own).items()}
+        return replace(self, **moved)
 
     def with_audio(self, alpha_0: Tensor) -> Self:
         """The same conditioning with `alpha_0 [1, C, T, M]` as frozen source audio.
@@ -103,7 +112,7 @@ class VideoConditioning(Conditioning):
     noise_video: Tensor
     latent_shape: tuple[int, int, int]
 
-    noises: ClassVar[tuple[str, ...]] = ("noise_video",)  # fields that a seed decides, in order
+    noises: ClassVar[tuple[str, ...]] = ("noise_video",)
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from sparks import registry
 from sparks.critics.base import Critic
 from sparks.editors.base import Editor
 from sparks.editors.conditioning import Conditioning
+from sparks.editors.several import SeveralDevices, devices_of
 from sparks.media.clip import Clip, fit_clip, read_clip
 from sparks.models.fingerprint import fingerprints
 from sparks.models.machine import read_dtype
@@ -154,18 +155,24 @@ class _Workshop:
         """The editor, and all that decides which one it is."""
         config = self.config
         factory = registry.editors.get(config.editor.name)
+        devices = devices_of(config.editor.devices)
         given: Settings = {"model": config.model, "device": config.device}
+        given |= {"device": devices[0]} if devices else {}
         given["dtype"] = read_dtype(config.dtype)
         if plan is not None:
             given |= {"storage": plan.storage, "text_device": plan.text_device}
         given = {name: value for name, value in given.items() if name not in config.editor.options}
         origin = [factory, given, config.editor.options, stamp(self.folder)]
 
-        def build() -> Editor:
-            editor: Editor = construct("editor", factory, config.editor.options, **given)
+        def one(device: Settings) -> Editor:
+            editor: Editor = construct("editor", factory, config.editor.options, **given | device)
             return complete(editor, Editor)
 
-        return self.cache.get("editor", origin, build), origin
+        def build() -> Editor:
+            every = [one({"device": device}) for device in devices]
+            return cast("Editor", SeveralDevices(every)) if every else one({})
+
+        return self.cache.get("editor", [*origin, devices], build), origin
 
     def clip(self, editor: Editor) -> tuple[Clip, dict[str, str]]:
         """The source in the shape that is edited, with its file's name and digest."""

@@ -136,6 +136,7 @@ def _check(config: Config) -> None:
         registry.critics.get(critic.name)
         read_dtype(critic.dtype)
     check_device(config.device)
+    _check_devices(config)
     read_dtype(config.dtype)
     if config.video is not None:
         check_video(config.video)
@@ -143,6 +144,27 @@ def _check(config: Config) -> None:
             raise SparksError(f"no prompt for {config.video}; say what to show with --prompt")
     if config.prefix_frames is not None and config.window is not None:
         raise SparksError("give prefix_frames or window, not both: each says what is regenerated")
+
+
+def _check_devices(config: Config) -> None:
+    """See that batches can be shared by the devices that are named."""
+    devices = config.editor.devices
+    if devices is None:
+        return
+    factory = registry.editors.get(config.editor.name)
+    if "device" not in inspect.signature(factory).parameters or "device" in config.editor.options:
+        raise SparksError(
+            f"editor.devices={devices}: the editor {config.editor.name} takes no device; leave "
+            "it out"
+        )
+    for device in () if devices == "auto" else devices:
+        check_device(device)
+    first = ("cuda", "cuda:0") if devices == "auto" else devices[:1]
+    if config.device is not None and config.device not in first:
+        raise SparksError(
+            f"device={config.device} is not the first of editor.devices={devices}; leave out one "
+            "of the two"
+        )
 
 
 def _check_audio(config: Config) -> None:

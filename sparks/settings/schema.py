@@ -65,9 +65,12 @@ class SpaceSettings(_Plugin):
 
 
 class EditorSettings(_Plugin):
-    """The generator."""
+    """The generator, on one device, or with `devices` a copy on each to share batches: a list, or
+    `auto` for all GPUs.
+    """
 
     name: str = "ltx2"
+    devices: Literal["auto"] | tuple[str, ...] | None = None
 
 
 class CriticSettings(_Plugin):
@@ -133,6 +136,7 @@ _APART: Any = {
         ("video", "device", "budget", "sound", "preview_every", "keep", "listeners", "judge"), True
     ),
     "guidance": {"final"},
+    "editor": {"devices"},
 }
 
 

@@ -109,6 +109,14 @@ def compare(
     output: Annotated[
         Path | None, typer.Option(help="Folder; gone on with if it holds this comparison.")
     ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Workers that measure.")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="EXECUTOR", help="processes, submitit, ray or module:Name."),
+    ] = None,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", metavar="KEY=VALUE", help="Of --on.")
+    ] = None,
 ) -> None:
     """Lay edits of several methods side by side: measure, judge, test and show them.
 
@@ -119,10 +127,12 @@ def compare(
         from sparks.evaluation.comparison.comparing import compare as run
         from sparks.models.quiet import quiet_libraries
         from sparks.runs.folder import new_folder
+        from sparks.settings.executor import build_executor
 
+        executor = build_executor(on, jobs, with_ or ())
         folder = output or new_folder(f"compare-{layout.stem}")
         with quiet_libraries():
-            text = run(layout, folder)
+            text = run(layout, folder, executor)
     typer.echo(f"{text}\nWritten to {folder}; see index.html there.")
 
 

@@ -10,14 +10,13 @@ from sparks.errors import SparksError
 from sparks.evaluation.metrics.measuring import choose
 from sparks.experiments.ablate import plan_ablation
 from sparks.experiments.cells import Cell, Plan, claim, load_plan
-from sparks.experiments.executors.here import Here
 from sparks.experiments.measured import measure_cells
 from sparks.experiments.progress import told
 from sparks.experiments.results import write_results
 from sparks.experiments.tasks import Task
 from sparks.experiments.work import CellWork, refuse_failures, retry
 from sparks.runs.resolve import check_settings, fetch_weights
-from sparks.search.executors import Executor
+from sparks.search.executors import Executor, Here
 from sparks.settings.layers import merge, without_code
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings

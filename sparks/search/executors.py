@@ -182,3 +182,23 @@ class Executor(Protocol):
             SparksError: what a worker raised, or why there are none.
         """
         ...
+
+
+class Here:
+    """An executor: one worker, in this process.
+
+    Args:
+        name: of the worker, by default one that no other has.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+
+    def run(self, work: Work) -> None:
+        """See `Executor.run`."""
+        worker = work.begin(self.name)
+        try:
+            while worker.step() is not None:
+                pass
+        finally:
+            worker.end()

@@ -19,10 +19,10 @@ from sparks.experiments.ablate import axes, parse_match, plan_ablation, settings
 from sparks.experiments.bench import run_experiment
 from sparks.experiments.cells import Cell, Plan, claim, load_plan
 from sparks.experiments.curves import draw_curves
-from sparks.experiments.executors.here import Here
 from sparks.experiments.executors.processes import Processes
 from sparks.experiments.tasks import task_list
 from sparks.experiments.work import CellWork
+from sparks.search.executors import Here
 from sparks.settings.construct import construct
 from sparks.settings.schema import Config
 from sparks.settings.yaml import read_settings

@@ -21,10 +21,9 @@ from sparks.experiments.bench import work_on
 from sparks.experiments.cells import finished, load_plan
 from sparks.experiments.executors.batch import Submitit
 from sparks.experiments.executors.cluster import Ray
-from sparks.experiments.executors.here import Here
 from sparks.experiments.executors.processes import Processes
 from sparks.experiments.tasks import task_list
-from sparks.search.executors import Pieces
+from sparks.search.executors import Here, Pieces
 from sparks.settings.yaml import read_settings
 from sparks.testing import check_executor
 from tests.experiments.ending import end_once

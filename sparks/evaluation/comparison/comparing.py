@@ -9,8 +9,10 @@ table.md, index.html        everything, with the videos
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from sparks.evaluation.statistics.tables import csv_text
 from sparks.files import write_text
 from sparks.locks import LOCKS, locked
 from sparks.runs.watch import read_json
+from sparks.search.executors import Executor, Here, Pieces
 from sparks.search.metrics import Edited
 
 Key = tuple[str, str]  # scenario, method
@@ -63,19 +66,24 @@ class Compared:
         return rows
 
 
-def compare(path: Path, folder: Path) -> str:
+def compare(path: Path, folder: Path, executor: Executor | None = None) -> str:
     """Do what the layout at `path` says, into `folder`; the Markdown.
 
     What an earlier, interrupted call has finished is not done again, unless its videos are others.
+
+    Args:
+        path: of a YAML file.
+        folder: new, or of this comparison.
+        executor: where edits are measured, by default in this process.
 
     Raises:
         SparksError: a layout that cannot be, videos or a judge that are not there, or a folder that
             holds other things.
     """
-    return compare_layout(read_layout(path), folder)
+    return compare_layout(read_layout(path), folder, executor)
 
 
-def compare_layout(layout: Layout, folder: Path) -> str:
+def compare_layout(layout: Layout, folder: Path, executor: Executor | None = None) -> str:
     """As `compare`, of a layout that is at hand."""
     how = _how(layout.judge) if layout.judge is not None else None
     choice = choose(layout.metrics)
@@ -83,10 +91,12 @@ def compare_layout(layout: Layout, folder: Path) -> str:
     with locked(folder) as free:
         if not free:
             raise SparksError(f"{folder} is in use by another process; wait for it, or stop it")
-        return _compare(layout, choice, how, folder)
+        return _compare(layout, choice, how, folder, executor)
 
 
-def _compare(layout: Layout, choice: Choice, how: Judging | None, folder: Path) -> str:
+def _compare(
+    layout: Layout, choice: Choice, how: Judging | None, folder: Path, executor: Executor | None
+) -> str:
     from sparks.evaluation.comparison.page import as_markdown, as_page
 
     comparison = lay(layout, folder)
@@ -94,7 +104,7 @@ def _compare(layout: Layout, choice: Choice, how: Judging | None, folder: Path) 
         raise SparksError("no scenario of the layout has a source; nothing can be compared")
     comparison.save(folder)
     outcome = Compared(comparison)
-    _measure(outcome, layout, choice, folder)
+    _measure(outcome, layout, choice, folder, executor or Here())
     if layout.judge is not None and how is not None:
         options = layout.judge
         who = backend(options.backend, options.model, options.base_url)
@@ -124,24 +134,46 @@ def _check_folder(folder: Path) -> None:
         raise SparksError(f"output {folder} holds no comparison; choose a new folder")
 
 
-def _measure(outcome: Compared, layout: Layout, choice: Choice, folder: Path) -> None:
+def _measure(
+    outcome: Compared, layout: Layout, choice: Choice, folder: Path, executor: Executor
+) -> None:
     scenarios = outcome.comparison.scenarios
-    todo = [(scenario, method) for scenario in scenarios for method in scenario.edits]
-    for number, (scenario, method) in enumerate(todo, 1):
-        key = scenario.name, method
-        file = folder / "metrics" / slug(scenario.name) / f"{slug(method)}.json"
-        stamp = _stamp(scenario, method, layout)
-        record = read_json(file)
-        before = Measured(**record["measured"]) if record.get("stamp") == stamp else Measured()
-        if (left := choice.left(before)).metrics:
-            now = before.joined(measure(_pair(scenario, method, layout), left))
-            facts = truth(scenario, method) if has_truth(scenario) else None
-            record = {"stamp": stamp, "measured": now.as_json(), "truth": facts}
-            write_text(file, json.dumps(record, indent=1) + "\n")
-            print(f"measured {number}/{len(todo)}  {' / '.join(key)}", file=sys.stderr, flush=True)
+    edits = {
+        f"metrics/{slug(scenario.name)}/{slug(method)}": (scenario, method)
+        for scenario in scenarios
+        for method in scenario.edits
+    }
+    files = {piece: folder / f"{piece}.json" for piece in edits}
+    before = {piece: _before(file, *edits[piece], layout) for piece, file in files.items()}
+    todo = {piece: files[piece] for piece in edits if choice.left(before[piece]).metrics}
+    if todo:
+        print(f"measuring {len(todo)} of {len(edits)} edits", file=sys.stderr, flush=True)
+        do = functools.partial(_measure_one, files, edits, layout)
+        executor.run(Pieces.writing(folder, todo, do))
+    for piece, (scenario, method) in edits.items():
+        record, key = read_json(files[piece]), (scenario.name, method)
         outcome.measured[key] = Measured(**record["measured"])
         if record["truth"] is not None:
             outcome.known[key] = record["truth"]
+
+
+def _before(file: Path, scenario: Scenario, method: str, layout: Layout) -> Measured:
+    """What an earlier call measured of the same videos."""
+    record = read_json(file)
+    same = record.get("stamp") == _stamp(scenario, method, layout)
+    return Measured(**record["measured"]) if same else Measured()
+
+
+def _measure_one(
+    files: Mapping[str, Path], edits: Mapping[str, tuple[Scenario, str]], layout: Layout, piece: str
+) -> None:
+    (scenario, method), file = edits[piece], files[piece].absolute()
+    before = _before(file, scenario, method, layout)
+    left = choose(layout.metrics).left(before)
+    now = before.joined(measure(_pair(scenario, method, layout), left))
+    facts = truth(scenario, method) if has_truth(scenario) else None
+    record = {"stamp": _stamp(scenario, method, layout), "measured": now.as_json(), "truth": facts}
+    write_text(file, json.dumps(record, indent=1) + "\n")
 
 
 def _pair(scenario: Scenario, method: str, layout: Layout) -> Edited:

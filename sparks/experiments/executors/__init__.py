@@ -1,1 +1,1 @@
-"""Where workers are: in this process, in processes of this machine, on a cluster."""
+"""Where workers are: in processes of this machine, in jobs of a batch system, on a cluster."""

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparks.errors import SparksError
-from sparks.experiments.executors.here import Here
-from sparks.search.executors import Work
+from sparks.search.executors import Here, Work
 
 log = logging.getLogger("sparks")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from sparks.claims import new_name
 from sparks.errors import SparksError
-from sparks.search.executors import Work
+from sparks.search.executors import Here, Work
 
 log = logging.getLogger("sparks")
 
@@ -148,7 +148,6 @@ def _environment(more: dict[str, str]) -> Iterator[None]:
 
 def _be_worker(work: Work, name: str, driver: int, share: dict[str, Any], errors: Any) -> None:
     """The body of a process."""
-    from sparks.experiments.executors.here import Here
     from sparks.terminal import open_streams
 
     open_streams()

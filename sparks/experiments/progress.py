@@ -56,7 +56,7 @@ class Progress:
         self._watch = Watch(folder, STALE)
         self._origin = time.monotonic()
         list(self.news())
-        self._before = len(self.done)
+        self._before = len(self.done) + len(self.failed)
 
     def news(self) -> Iterator[tuple[str, str]]:
         """Name and outcome of each cell that has ended since."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -45,6 +46,7 @@ class Site:
     door: Door
     url: str
     pages: Pages = field(default_factory=lambda: Pages(filters={"day": _day, "participant": name}))
+    _computing: Lock = field(default_factory=Lock)
 
     def draw(self, participant: int) -> list[Page]:
         """What a new participant is to see."""
@@ -55,13 +57,17 @@ class Site:
         """Names of all files that there are."""
         return self.study.videos
 
-    @cached_property
     def result(self) -> list[Section]:
-        """What `sparks stats` says, once the study has ended: it cannot change any more.
+        """What `sparks stats` says, once the study has ended; found once, in a while.
 
         Raises:
             SparksError: the study goes on, or nobody has answered.
         """
+        with self._computing:
+            return self._result
+
+    @cached_property
+    def _result(self) -> list[Section]:
         return report(str(export(self.folder).votes))
 
     @property

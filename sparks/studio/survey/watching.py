@@ -6,12 +6,11 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 
 from sparks.errors import SparksError
-from sparks.evaluation.statistics.report import Section
 from sparks.evaluation.statistics.tables import csv_text
 from sparks.studio.survey.choices import Refused
 from sparks.studio.survey.export import PEOPLE, VOTES, export, invited
 from sparks.studio.survey.quality import quality
-from sparks.studio.survey.site import Here, Site
+from sparks.studio.survey.site import Here
 
 router = APIRouter()
 
@@ -19,17 +18,23 @@ router = APIRouter()
 @router.get("/")
 def watch(site: Here) -> Response:
     """Counts and quality; nothing of which method is liked before the study has ended."""
-    ended = site.ballots.ended
-    parts, why = _result(site) if ended is not None else ([], "")
     return site.pages(
         "survey/watch.html",
         study=site.study,
         links=invited(site.ballots, site.url),
         quality=quality(site.study, site.ballots),
-        ended=ended,
-        parts=parts,
-        why=why,
+        ended=site.ballots.ended,
     )
+
+
+@router.get("/result")
+def result(site: Here) -> Response:
+    """What `sparks stats` says of a study that has ended, or why it cannot say anything."""
+    try:
+        sections, why = site.result(), ""
+    except SparksError as error:
+        sections, why = [], str(error)
+    return site.pages("survey/result.html", study=site.study, sections=sections, why=why)
 
 
 @router.post("/end")
@@ -54,11 +59,3 @@ def tables(site: Here, table: str) -> Response:
         raise Refused(404, f"there is no such table; there are {VOTES} and {PEOPLE}")
     export(site.folder)
     return FileResponse(site.folder / table, media_type="text/csv", filename=table)
-
-
-def _result(site: Site) -> tuple[list[Section], str]:
-    """What `sparks stats` says, or why it cannot say anything."""
-    try:
-        return site.result, ""
-    except SparksError as error:
-        return [], str(error)

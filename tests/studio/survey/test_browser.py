@@ -75,12 +75,18 @@ def by_keyboard(page, places: list[str], achieved: list[str]) -> None:
     page.keyboard.press("Enter")
 
 
-def take_part(browser, folder: Path, link: str, act, **more: object) -> None:
-    context = browser.new_context(**more)
-    page = context.new_page()
+def watched(page) -> list[str]:
+    """Whatever goes wrong on it from now on."""
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    return errors
+
+
+def take_part(browser, folder: Path, link: str, act, **more: object) -> None:
+    context = browser.new_context(**more)
+    page = context.new_page()
+    errors = watched(page)
     page.goto(link)
     page.get_by_role("button").press("Enter")
     page.wait_for_url("**/page/1")
@@ -101,9 +107,14 @@ def test_three_people_come_to_figures(study: Path, server: Server, chromium) -> 
     take_part(chromium, study, server.links[2], by_keyboard, reduced_motion="reduce")
     context = chromium.new_context(accept_downloads=True)
     mine = context.new_page()
-    mine.goto(server.mine)
+    mine.goto(server.mine)  # which leaves its token at the door
+    mine.get_by_text("Taking part").wait_for()
+    errors = watched(mine)
+    mine.reload()
     mine.get_by_text("End the study").click()
     mine.get_by_role("button", name="End it for good").click()
+    mine.get_by_role("heading", name="Figures").wait_for()
+    assert errors == []
     with mine.expect_download() as download:
         mine.get_by_role("link", name="votes.csv").click()
     votes = study / "downloaded.csv"

@@ -149,5 +149,7 @@ def test_the_commands(
     assert survey("close", study)[0] == 0
     code, _, err = survey("export", study)
     assert (code, "has no answers" in err) == (2, True)
+    code, _, err = survey("serve", study, "--url", "study.example")
+    assert (code, "write it as https://study.example.org" in err) == (2, True)
     code, _, err = survey("status", str(tmp_path))
     assert (code, "no study at" in err, (tmp_path / "votes.sqlite").exists()) == (2, True, False)

@@ -223,6 +223,17 @@ def test_cookies_are_strict(served: Served) -> None:
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+    assert "secure" not in cookie
+
+
+def test_behind_tls_the_cookie_is_sent_by_tls_alone(study: Path) -> None:
+    with Ballots(study) as ballots:
+        door = Door(port=8050, token="x", hosts=("study.example",), public=PUBLIC)
+        url = "https://study.example"
+        app = survey_app(Site(study, read_study(study), ballots, door, url))
+        browser = TestClient(app, url, headers={"origin": url}, follow_redirects=False)
+        answer = browser.post(f"/join/{ballots.links()[0].code}")
+    assert "secure" in answer.headers["set-cookie"].lower()
 
 
 PATHS = ("../study.json", "..%2fstudy.json", "%2e%2e/votes.sqlite", "/etc/passwd", "x", "a" * 5000)
@@ -241,7 +252,7 @@ def test_no_path_leaves_the_study(path: str, served: Served) -> None:
 
 def test_the_researchers_page_is_nobody_elses(served: Served) -> None:
     browser = served.participant()
-    for path in ("/", "/links.csv", "/tables/votes.csv"):
+    for path in ("/", "/result", "/links.csv", "/tables/votes.csv"):
         assert browser.get(path).status_code == 401
     assert browser.post("/end").status_code == 401
     assert served.ballots.ended is None
@@ -254,9 +265,10 @@ def test_nobody_knows_who_leads_before_the_end(served: Served) -> None:
     text = mine.get("/").text
     assert "1 <small>of 3" in text
     assert not any(method in text for method in METHODS)
+    assert "goes on; end it first" in mine.get("/result").text
     assert mine.get("/tables/votes.csv").status_code == 400
     assert mine.post("/end").url.path == "/"
-    text = mine.get("/").text
+    text = mine.get("/result").text
     assert all(method in text for method in METHODS)
     assert mine.get("/tables/votes.csv").text.startswith("participant,scenario,method,place")
     assert served.codes[1] in mine.get("/links.csv").text

@@ -16,9 +16,11 @@ from sparks.studio.server import create_app, serve
 from sparks.studio.survey import taking_part, watching
 from sparks.studio.survey.ballots import Ballots
 from sparks.studio.survey.choices import Refused
+from sparks.studio.survey.export import invited
 from sparks.studio.survey.site import Site
 from sparks.studio.survey.study import read_study
 
+SHOWN = 3  # links that are told on the terminal
 RESEARCHER = "researcher"  # whose token opens the page of counts
 
 
@@ -59,9 +61,11 @@ def serve_study(folder: Path, address: str, port: int, url: str | None = None) -
 
 
 def _told(site: Site, where: str) -> str:
-    links = site.ballots.links()
-    lines = [f"Your page: {where}", "Participants:"]
-    return "\n".join(lines + [f"  {site.url}/join/{link.code}" for link in links[:3]])
+    links = [row["link"] for row in invited(site.ballots, site.url)]
+    lines = [f"Your page: {where}", "Participants:", *(f"  {link}" for link in links[:SHOWN])]
+    if len(links) > SHOWN:
+        lines.append(f"  and {len(links) - SHOWN} more: sparks survey links {site.folder}")
+    return "\n".join(lines)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from sparks.evaluation.statistics.tables import csv_text
 from sparks.files import write_text
 from sparks.studio.survey.ballots import Answer, Ballots
 from sparks.studio.survey.quality import Participant, participants
-from sparks.studio.survey.study import Study, read_study
+from sparks.studio.survey.study import read_study
 
 VOTES, PEOPLE = "votes.csv", "participants.csv"
 
@@ -56,7 +56,7 @@ def export(folder: Path, output: Path | None = None, *, attentive: bool = False)
             raise SparksError(f"{folder} goes on; end it first with sparks survey close {folder}")
         people, answers = participants(study, ballots), ballots.answers()
     failed = {one.number for one in people if one.attentive is False} if attentive else set()
-    rows = list(votes(study, (one for one in answers if one.participant not in failed)))
+    rows = list(votes(one for one in answers if one.participant not in failed))
     if not rows:
         raise SparksError(f"{folder} has no answers")
     write_text(output / VOTES, csv_text(rows))
@@ -67,7 +67,7 @@ def export(folder: Path, output: Path | None = None, *, attentive: bool = False)
     )
 
 
-def votes(study: Study, answers: Iterable[Answer]) -> Iterable[dict[str, Any]]:
+def votes(answers: Iterable[Answer]) -> Iterable[dict[str, Any]]:
     """A row for each participant, scenario and method; attention checks have none."""
     for answer in answers:
         if answer.shown.told:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -68,7 +69,8 @@ class Site:
 
     @cached_property
     def _result(self) -> list[Section]:
-        return report(str(export(self.folder).votes))
+        with TemporaryDirectory() as place:  # what was exported into the study stays as it is
+            return report(str(export(self.folder, Path(place)).votes))
 
     @property
     def cookie(self) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from fastapi import APIRouter
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from sparks.errors import SparksError
 from sparks.evaluation.statistics.tables import csv_text
@@ -47,9 +50,7 @@ def end(site: Here) -> Response:
 @router.get("/links.csv")
 def links(site: Here) -> Response:
     """Every link, for how many it is and how many came by it."""
-    headers = {"content-disposition": 'attachment; filename="links.csv"'}
-    text = csv_text(invited(site.ballots, site.url))
-    return PlainTextResponse(text, headers=headers, media_type="text/csv")
+    return _saved(csv_text(invited(site.ballots, site.url)), "links.csv")
 
 
 @router.get("/tables/{table}")
@@ -57,5 +58,11 @@ def tables(site: Here, table: str) -> Response:
     """votes.csv or participants.csv of a study that has ended."""
     if table not in (VOTES, PEOPLE):
         raise Refused(404, f"there is no such table; there are {VOTES} and {PEOPLE}")
-    export(site.folder)
-    return FileResponse(site.folder / table, media_type="text/csv", filename=table)
+    with TemporaryDirectory() as place:
+        export(site.folder, Path(place))
+        return _saved((Path(place) / table).read_text(encoding="utf-8"), table)
+
+
+def _saved(text: str, name: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return PlainTextResponse(text, headers=headers, media_type="text/csv")

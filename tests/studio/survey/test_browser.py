@@ -11,6 +11,7 @@ import pytest
 
 from sparks.evaluation.statistics.report import as_markdown, report
 from sparks.studio.survey.ballots import Ballots
+from sparks.studio.survey.export import export
 from sparks.studio.survey.making import make
 from sparks.studio.survey.orders import PLACES
 from sparks.studio.survey.study import read_study
@@ -125,6 +126,7 @@ def test_three_people_come_to_figures(study: Path, server: Server, chromium) -> 
     figures = as_markdown(report(str(votes)))
     assert "6 ballots over 2 scenarios; Achieved of 6 that tick anything" in figures
     assert "| ours | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | 3.00 [3.00, 3.00] |" in figures
+    export(study, attentive=True)
     with (study / "participants.csv").open(newline="") as file:
         assert [row["attentive"] for row in csv.DictReader(file)] == ["1", "1", "1"]
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 
@@ -11,3 +12,9 @@ def end_once(folder: Path, how: signal.Signals, piece: str) -> None:
         (folder / "mortal").touch()
         os.kill(os.getpid(), how)
     (folder / f"{piece}.txt").write_text("done")
+
+
+def stay(folder: Path, piece: str) -> None:
+    """Do a piece that takes for ever, and say who is at it."""
+    (folder / f"{piece}.pid").write_text(str(os.getpid()))
+    time.sleep(600)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -23,6 +24,10 @@ _MORE = {
     *("negative_prompt", "audio_prompt", "seed", "dtype"),
 }
 _PLAIN = re.compile(r"[A-Za-z0-9_+-]*")
+_FIELDS = (
+    *("prompt", "static_prompt", "model", "seed", "keep", "sound", "preview_every"),
+    "prefix_frames",
+)
 _MODES = ("text", "audio", "both")
 
 
@@ -73,6 +78,41 @@ def read_form(form: Mapping[str, str], models: list[str]) -> Wanted:
     settings = {key: value for key, value in settings.items() if value is not None}
     start, end = _number(form, "start", 0.0), _number(form, "end", 0.0)
     return Wanted(form.get("clip", ""), start, end, settings)
+
+
+def filled(settings: Settings, *, whole: bool) -> dict[str, str]:
+    """The form that gives these settings again, as far as it has fields.
+
+    Args:
+        settings: of an earlier edit.
+        whole: they are all that there are, defaults included, of which only fields are taken.
+    """
+    limits = Budget.parse(str(settings.get("budget") or "qwen_calls=30")).limits()
+    window = settings.get("window")
+    fields = {
+        **{name: settings.get(name) for name in _FIELDS},
+        "solver": (settings.get("solver") or {}).get("name"),
+        "mode": (settings.get("space") or {}).get("mode"),
+        "calls": limits.get("qwen_calls"),
+        "time": f"{limits['wall_clock']:g}s" if "wall_clock" in limits else None,
+        "region": "window" if window else "prefix",
+        "window_start": window[0] if window else None,
+        "window_end": window[1] if window else None,
+        "more": "" if whole else "\n".join(_lines(settings)),
+    }
+    return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def _lines(settings: Settings) -> Iterator[str]:
+    """What no field says, a line each."""
+    for key in sorted(_MORE & settings.keys()):
+        value = settings[key]
+        own = {"solver": "name", "space": "mode"}.get(key)
+        for inner, each in value.items() if isinstance(value, dict) else ():
+            if inner != own:
+                yield f"{key}.{inner}={json.dumps(each)}"
+        if not isinstance(value, dict) and key != "seed":
+            yield f"{key}={json.dumps(value)}"
 
 
 def unknown_words(prompts: list[str | None], words: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +17,14 @@ import yaml
 from sparks import registry
 from sparks.errors import SparksError
 from sparks.media.ffmpeg import check_video
+from sparks.runs.folder import SOURCE
 from sparks.runs.watch import history
 from sparks.settings.layers import merge
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings, read_settings
 from sparks.studio.edits import machine
 from sparks.studio.edits.clips import Clips, bundled_tasks
-from sparks.studio.edits.form import Wanted, expected_seconds, read_form, unknown_words
+from sparks.studio.edits.form import Wanted, expected_seconds, filled, read_form, unknown_words
 from sparks.studio.edits.index import Index
 from sparks.studio.edits.jobs import DONE, Job
 from sparks.studio.edits.queue import Queue
@@ -172,18 +176,22 @@ class Studio:
         """How many evaluations a run has."""
         return len(history(self.run(path)))
 
-    def filled(self, path: str | None) -> dict[str, Any]:
-        """What the form of a new edit begins with: nothing, or what another was made with."""
+    def filled(self, path: str | None) -> dict[str, str]:
+        """What the form of a new edit begins with: nothing, or what another was made with.
+
+        Raises:
+            SparksError: there is neither such a run nor such a job.
+        """
         if path is None:
             return {}
         job = next((job for job in self.queue.jobs() if job.run == path), None)
-        places = [self.root / path / "config.yaml"]
-        if job is not None:
-            places.insert(0, self.queue.folder / job.id / "settings.yaml")
-        settings = next((read_settings(each) for each in places if each.is_file()), None)
-        if settings is None:
-            raise SparksError(f"no run is called {path}")
-        return {**settings, "clip_id": self._clip_of(settings)}
+        own = self.queue.folder / job.id / "settings.yaml" if job is not None else None
+        if own is not None and own.is_file():
+            settings, whole = read_settings(own), False
+        else:
+            settings, whole = read_settings(self.run(path) / "config.yaml"), True
+        clip = self._clip_of(settings) or self._source_of(path)
+        return {**filled(settings, whole=whole), "clip": clip or ""}
 
     def bundled(self, name: str) -> str:
         """The id of a clip of the bundled world, made now if need be.
@@ -230,6 +238,16 @@ class Studio:
         video = Path(str(settings.get("video") or ""))
         known = {clip.folder.absolute(): clip.id for clip in self.clips.all()}
         return known.get(video.parent)
+
+    def _source_of(self, path: str) -> str | None:
+        """The source that a run keeps, taken in as a clip."""
+        source = self.root / path / SOURCE
+        if not source.is_file():
+            return None
+        with tempfile.TemporaryDirectory(dir=self.clips.folder, prefix=".source-") as scratch:
+            copy = Path(shutil.copy(source, scratch))
+            digest = hashlib.sha256(copy.read_bytes()).hexdigest()
+            return self.clips.add(copy, digest, f"{self._title(path)}.mp4").id
 
     def _fits(self, chosen: machine.Model) -> tuple[bool | None, str]:
         verdict = self.doctor.verdict(chosen.name)

@@ -3,7 +3,7 @@
 import pytest
 
 from sparks.errors import SparksError
-from sparks.studio.edits.form import expected_seconds, read_form, unknown_words
+from sparks.studio.edits.form import expected_seconds, filled, read_form, unknown_words
 from sparks.studio.edits.index import Entry
 
 FORM = {"clip": "0" * 16, "prompt": " a red\nball  jumps ", "prefix_frames": "5", "model": "pocket"}
@@ -42,6 +42,20 @@ def test_fields_become_settings() -> None:
     }
     assert settings(region="window", window_start="0.4", window_end="1.2")["window"] == (0.4, 1.2)
     assert settings()["keep"] == "all"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"solver": "cma", "calls": "7", "time": "90s", "mode": "audio", "seed": "0", "keep": "3"},
+        {"region": "window", "window_start": "0.4", "window_end": "1.2", "sound": "none"},
+        {"solver": "cma", "more": "solver.sigma=0.5\nclip.size=[48, 96]\nnegative_prompt='#: x'"},
+    ],
+)
+def test_a_form_is_filled_in_with_what_an_edit_was_made_with(fields: dict[str, str]) -> None:
+    made = settings(**fields)
+    assert read_form(filled(made, whole=False), MODELS).settings == made
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ function newEdit(form) {
     one("#cutting").hidden = false;
     video.src = `/clips/${data.clip}/shown.mp4`;
     video.onloadedmetadata = () => { enlarge(video); video.play().catch(() => {}); };
+    video.onclick = () => (video.paused ? video.play() : video.pause());
     one("#strip").src = `/clips/${data.clip}/strip.jpg`;
     one("#clip-facts").textContent =
       `${clip.seconds.toFixed(2)} s, ${clip.fps.toFixed(2).replace(/\.?0+$/, "")} fps, ${data.sound ? "with sound" : "silent"}`;

@@ -114,6 +114,12 @@ def solve(
     seed: Annotated[int | None, typer.Option(help="Of noise and search, from 0.")] = None,
     set_: _Set = None,
     config: _Config = None,
+    screen: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Look first, and search only if the chance is this at least."
+        ),
+    ] = None,
     sound: Annotated[str | None, typer.Option(help="In the edit: source, tuned, none.")] = None,
     output: Annotated[
         Path | None,
@@ -160,6 +166,7 @@ def solve(
         "window": window,
         "budget": budget,
         "seed": seed,
+        "screen": screen,
         "sound": sound,
         "preview_every": preview_every,
         "keep": keep,
@@ -195,10 +202,66 @@ def solve(
 
 
 @app.command()
+def screen(
+    video: Annotated[
+        Path | None,
+        typer.Argument(parser=place, metavar="VIDEO", help="Source; bundled task if left out."),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
+    static_prompt: Annotated[str | None, typer.Option(help="What the source shows.")] = None,
+    solver: _Solver = None,
+    model: _Model = None,
+    critic: _Critic = None,
+    prefix_frames: Annotated[int | None, typer.Option(help="K: keep the first K frames.")] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="START:END", help="Regenerate these seconds only."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of noise and search, from 0.")] = None,
+    set_: _Set = None,
+    config: _Config = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(parser=place, metavar="PATH", help="Write verdict and pictures there."),
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Say whether an edit of VIDEO is worth its search, from a few renders.
+
+    The prompt alone under several noises, one gradient, a step along it and a
+    handful of draws; nothing is tuned. The probability is learnt on the bundled
+    model, and a guess for others.
+    """
+    options = {
+        "video": None if video is None else str(video),
+        "prompt": prompt,
+        "static_prompt": static_prompt,
+        "solver": solver,
+        "model": model,
+        "critic": critic,
+        "prefix_frames": prefix_frames,
+        "window": window,
+        "seed": seed,
+    }
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.runs.progress import reporter
+        from sparks.runs.screening.screen import screen as look
+        from sparks.runs.screening.verdict import describe
+        from sparks.settings.layers import layers
+
+        verdict = look(layers(config or [], options, set_ or []), output, reporter())
+    typer.echo(json.dumps(verdict.json()) if json_ else printable(describe(verdict)))
+    if output is not None and not json_:
+        typer.echo(f"Written to {output}: screen.json, screen.txt, looks.png")
+
+
+@app.command()
 def transfer(
     run: Annotated[
         Path,
-        typer.Argument(parser=place, metavar="RUN", help="Run directory, or its best.safetensors."),
+        typer.Argument(
+            parser=place, metavar="RUN", help="Run directory, its best.safetensors, or owner/name."
+        ),
     ],
     video: Annotated[
         Path | None, typer.Option(parser=place, metavar="PATH", help="Bundled task if left out.")
@@ -215,8 +278,9 @@ def transfer(
 ) -> None:
     """Edit another video with the controls that RUN has tuned; nothing is searched.
 
-    Everything else is as it was in RUN. gap.png shows, frame by frame, whether
-    the video is nearer to the prompt than to the static prompt.
+    Everything else is as it was in RUN, which may be controls that someone has
+    shared on the hub. gap.png shows, frame by frame, how near the video is to
+    the prompt and to the static prompt, and the gap between the two.
     """
     options = {"prompt": prompt, "static_prompt": static_prompt, "model": model, "critic": critic}
     options["video"] = None if video is None else str(video)
@@ -231,6 +295,36 @@ def transfer(
         f"without.\nWritten to {result['run_dir']}; gap.png shows it frame by frame."
     )
     typer.echo(json.dumps(result) if json_ else printable(words))
+
+
+@app.command()
+def export(
+    run: Annotated[
+        Path,
+        typer.Argument(parser=place, metavar="RUN", help="Run directory, or its best.safetensors."),
+    ],
+    format_: Annotated[str, typer.Option("--format", help="comfy, safetensors or card.")],
+    model: _Model = None,
+    set_: _Set = None,
+    output: Annotated[
+        Path | None, typer.Option(parser=place, metavar="PATH", help="Directory, new or empty.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Write the controls that RUN has tuned for others to open.
+
+    comfy: context and sound as ComfyUI's nodes read them. safetensors: what
+    sparks transfer reads, without paths of this machine. card: that, with a
+    model card and previews, as a folder for the hub.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from sparks.runs.progress import reporter
+        from sparks.runs.sharing.export import export as write
+        from sparks.settings.layers import layers
+
+        written = write(run, format_, output, layers([], {"model": model}, set_ or []), reporter())
+    words = f"Written to {written['folder']}: {', '.join(written['files'])}"
+    typer.echo(json.dumps(written) if json_ else printable(words))
 
 
 _Run = Annotated[Path, typer.Argument(parser=place, metavar="RUN", help="Run directory.")]

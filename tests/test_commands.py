@@ -171,6 +171,7 @@ VALUES: dict[str, Any] = {
     "space.name": "random",
     "solver.name": "cma",
     "budget": "renders=3",
+    "screen": 0.25,
     "sound": "tuned",
     "preview_every": 3,
     "keep": "all",

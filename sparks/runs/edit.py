@@ -24,6 +24,7 @@ from sparks.runs.progress import Silent
 from sparks.runs.recipes import recipe
 from sparks.runs.resolve import resolve
 from sparks.runs.result import Result, number
+from sparks.runs.screening.screen import screened
 from sparks.runs.trackers import trackers
 from sparks.search.driver import Listener, Outcome, solve
 from sparks.settings.layers import merge, without_code
@@ -88,6 +89,8 @@ def perform(
         device = str(prepared.problem.device)
         if begun:
             run.check(prepared.facts, device)
+        else:
+            prepared = screened(prepared, reporter)
         with _open(run, by_hand):
             if not begun:
                 run.begin(prepared.config.dump(), prepared.facts, device)

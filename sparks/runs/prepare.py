@@ -90,6 +90,19 @@ def prepare(
         return workshop.prepare(begun or {})
 
 
+def open_editor(settings: Settings, reporter: Silent | None = None) -> tuple[Editor, Config]:
+    """The editor that the settings name, and all settings; no clip and no critic is loaded.
+
+    Raises:
+        SparksError: something about them is wrong.
+    """
+    resolved = resolve(settings)
+    with quiet_libraries(), enough_memory("loading"):
+        workshop = _Workshop(resolved, reporter or Silent(), Cache(), None)
+        workshop.reporter.stage("loading the editor")
+        return workshop.editor(workshop.plan())[0], resolved.config
+
+
 class _Workshop:
     """Builds the parts of one edit, each taken from the cache where what it is made of is equal."""
 

@@ -14,10 +14,11 @@ from sparks.files import write_text
 from sparks.runs.cache import Cache
 from sparks.runs.edit import with_sound
 from sparks.runs.folder import Run
-from sparks.runs.gap import AROUND, clip_scorer, critic_scorer, draw_gaps, frame_gaps
+from sparks.runs.gap import AROUND, clip_scorer, critic_scorer, draw_curves, frame_curves
 from sparks.runs.prepare import Prepared, prepare
 from sparks.runs.progress import Silent
 from sparks.runs.recipes import read_recipe
+from sparks.runs.sharing.hub import check_here, controls_file
 from sparks.settings.layers import merge, without_code
 from sparks.settings.yaml import Settings
 
@@ -46,28 +47,33 @@ def transfer(
     `delta_v` is added to the context of the new prompt. Nothing is searched.
 
     Args:
-        run: a run directory, or its `best.safetensors`.
+        run: a run directory, its `best.safetensors`, a folder that was made to be shared, or
+            `owner/name` of such a one on the hub.
         settings: the user's: `video`, `prompt` and whatever else shall differ from the run's.
-        output: where videos, `gap.png` and `result.json` are written; new under `runs` by default.
+        output: where videos, `gap.png`, `gap.json` and `result.json` are written; new under `runs`
+            by default.
         reporter: where progress is shown.
         cache: what an earlier edit or transfer loaded.
 
     Returns:
         `run_dir`, `controls`, P(yes) of critic and judge for the prompt-only render and the
-        transfer, the mean `gap` of both and what it was `measured_by`, and by how much `alpha` was
+        transfer, of both the mean similarity to the edit prompt and to the static one, the mean
+        `gap` between these and what they were `measured_by`, and by how much `alpha` was
         `stretched`.
 
     Raises:
         SparksError: there are no controls, or they were made for another model or text encoder.
     """
-    path = run / "best.safetensors" if run.is_dir() else run
+    path, foreign = controls_file(run)
     made, controls = read_recipe(path), load_controls(path)
+    if foreign:
+        check_here(made, settings, run.as_posix())
     wanted = merge(without_code(_inherited(made), path, settings), _UNSEARCHED, settings)
     reporter = reporter or Silent()
     place = Run(output, f"transfer {wanted.get('prompt') or ''}")
     with reporter:
         prepared = prepare(wanted, reporter, cache)
-        _check_same(made, prepared, path)
+        check_same(made, prepared.facts.get("fingerprint"), prepared.config.model, path)
         problem, config = prepared.problem, prepared.config
         fitted = fit_controls(controls, problem.editor.start(problem.conditioning))
         reporter.stage("rendering with and without the controls")
@@ -81,7 +87,7 @@ def transfer(
             "run_dir": str(place.folder),
             "controls": str(path),
             **_scores(prepared, frames),
-            **_gaps(place.folder / "gap.png", prepared, frames),
+            **_gaps(place.folder, prepared, frames),
             "stretched": _stretch(controls, fitted),
         }
         reporter.stage("writing the videos")
@@ -129,16 +135,26 @@ def _refuse(name: str, given: Tensor, like: Tensor) -> None:
     )
 
 
-def _check_same(made: Settings, prepared: Prepared, path: Path) -> None:
-    """Latents of one model, or text of one encoder, mean nothing to another."""
-    then, now = made.get("fingerprint"), prepared.facts.get("fingerprint")
-    if then is None or now is None:  # an editor that loads no model folder
-        then, now = {"model": made.get("model")}, {"model": prepared.config.model}
+def check_same(made: Settings, now: Settings | None, model: str, path: Path) -> None:
+    """Latents of one model, or text of one encoder, mean nothing to another.
+
+    Args:
+        made: the recipe of the controls.
+        now: fingerprints of the model that shall use them, None for one that is in no folder.
+        model: its name.
+        path: of the controls.
+
+    Raises:
+        SparksError: they were made for another.
+    """
+    then = made.get("fingerprint")
+    if then is None or now is None:
+        then, now = {"model": made.get("model")}, {"model": model}
     for part, print_ in now.items():
         if then.get(part) != print_:
             raise SparksError(
                 f"{path} was made with another {part.replace('_', ' ')} ({made.get('model')}: "
-                f"{then.get(part)}) than {prepared.config.model}: {print_}; give the same --model"
+                f"{then.get(part)}) than {model}: {print_}; give the same --model"
             )
 
 
@@ -150,21 +166,24 @@ def _scores(prepared: Prepared, frames: dict[str, Tensor]) -> Settings:
     return scores
 
 
-def _gaps(path: Path, prepared: Prepared, frames: dict[str, Tensor]) -> Settings:
+def _gaps(folder: Path, prepared: Prepared, frames: dict[str, Tensor]) -> Settings:
+    """Draw both curves and their gap, write them down, and give their means."""
     problem, source_prompt = prepared.problem, prepared.config.static_prompt
-    folder = problem.editor.folder
-    if source_prompt and folder is not None and (folder / "clip").is_dir():
-        score = clip_scorer(folder / "clip", problem.prompt, source_prompt, problem.device)
-        measured_by, around = "CLIP, log odds", 1
+    prompts = [problem.prompt, *([source_prompt] if source_prompt else [])]
+    model = problem.editor.folder
+    if model is not None and (model / "clip").is_dir() and source_prompt:
+        score, around = clip_scorer(model / "clip", prompts, problem.device), 1
+        measured_by = "CLIP, logits"
     else:
-        score, around = critic_scorer(problem.critic, problem.prompt, source_prompt), AROUND
+        score, around = critic_scorer(problem.critic, prompts), AROUND
         measured_by = f"critic on {AROUND} frames, log odds"
-    gaps = {name: frame_gaps(score, each, around) for name, each in frames.items()}
-    draw_gaps(path, gaps, problem.conditioning.fps, measured_by)
-    return {
-        **{f"gap_{name}": sum(values) / len(values) for name, values in gaps.items()},
-        "measured_by": measured_by,
-    }
+    curves = {name: frame_curves(score, each, around) for name, each in frames.items()}
+    draw_curves(folder / "gap.png", curves, problem.conditioning.fps, measured_by)
+    content = {"prompts": prompts, "fps": problem.conditioning.fps, "measured_by": measured_by}
+    rows = {name: {**vars(one), "gap": one.gap} for name, one in curves.items()}
+    write_text(folder / "gap.json", json.dumps({**content, **rows}, indent=1) + "\n")
+    means = {f"{m}_{n}": v for n, one in curves.items() for m, v in one.means().items()}
+    return {**means, "measured_by": measured_by}
 
 
 def _write(

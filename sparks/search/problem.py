@@ -113,6 +113,23 @@ class EditProblem(Scorer):
             recalled = _completed(recalled, scored)
         return self._publish(recalled, frames)
 
+    def beside(self) -> "EditProblem":
+        """The same problem on a meter of its own without limits, and with the same baseline."""
+        other = EditProblem(
+            self.editor,
+            self.conditioning,
+            self.critic,
+            self.space,
+            self.objective,
+            sampling=self.sampling,
+            guidance=self.guidance,
+            watch=self.watch,
+            prompt=self.prompt,
+            seed=self.seed,
+        )
+        other._base = self.baseline if self.objective.needs_reference else None
+        return other
+
     def render(self, controls: Controls, guidance: Guidance, seed: int | None = None) -> Tensor:
         """Frames `[T, 3, H, W]` of one candidate under other guidance, outside the budget.
 

@@ -133,7 +133,11 @@ class ObjectiveSettings(_Section):
 # What a search does not depend on; the video is told by its own digest.
 _APART: Any = {
     **dict.fromkeys(
-        ("video", "device", "budget", "sound", "preview_every", "keep", "listeners", "judge"), True
+        (
+            *("video", "device", "budget", "screen", "sound", "preview_every", "keep"),
+            *("listeners", "judge"),
+        ),
+        True,
     ),
     "guidance": {"final"},
     "editor": {"devices"},
@@ -145,6 +149,8 @@ class Config(_Section):
 
     `judge` is a second critic, asked about the final render only; by default the one in the
     generator's own folder, if there is one. It is shown what the critic is, where it does not say.
+    With `screen`, a few renders are looked at first, and nothing is searched if the chance that the
+    edit happens is smaller.
     """
 
     video: Annotated[str, AfterValidator(at_home)] | None = None
@@ -167,6 +173,7 @@ class Config(_Section):
     space: SpaceSettings = SpaceSettings()
     solver: SolverSettings = SolverSettings()
     budget: str = "qwen_calls=30"
+    screen: float | None = Field(default=None, ge=0, le=1)
     seed: int = Field(default=42, ge=0, lt=2**63)
     sound: Sound = "source"
     preview_every: int | None = Field(default=None, ge=1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sparks.editors.controls import Controls, load_controls, save_controls
 from sparks.errors import SparksError
 from sparks.media.clip import read_clip, write_clip
-from sparks.runs.gap import critic_scorer, draw_gaps, frame_gaps
+from sparks.runs.gap import critic_scorer, draw_curves, frame_curves
 from sparks.runs.recipes import read_recipe
 from sparks.runs.transfer import fit_controls, transfer
 from tests.editors.conftest import make_clip, write_model
@@ -77,6 +77,9 @@ def test_another_clip_gets_the_controls_stretched_to_its_length(
     assert (clips["edited"].frames - clips["baseline"].frames).abs().max() > 0.02
     assert np.asarray(Image.open(run / "gap.png")).std() > 5
     assert result["gap_transfer"] != result["gap_baseline"]
+    curves = json.loads((run / "gap.json").read_text())
+    assert len(curves["transfer"]["edit"]) == 25
+    assert np.mean(curves["transfer"]["edit"]) == pytest.approx(result["similarity_edit_transfer"])
     with av.open(str(run / "edited.mp4")) as container:
         note = json.loads(container.metadata["comment"])
     assert note["transferred_from"] == read_recipe(tuned / "edited.mp4")
@@ -147,15 +150,17 @@ class Reader:
         return frames[:, list(indices), 0].mean((1, 2, 3)) * len(prompt)
 
 
-def test_a_gap_is_of_the_frames_around_its_moment(tmp_path: Path) -> None:
+def test_similarities_are_of_the_frames_around_their_moment(tmp_path: Path) -> None:
     frames = torch.zeros(12, 3, 4, 4)
     frames[6:, 0] = 1
-    alone = frame_gaps(critic_scorer(Reader(), "12345", "123"), frames, 1)
-    assert alone == [0] * 6 + [2] * 6
-    wide = frame_gaps(critic_scorer(Reader(), "12345", "123"), frames, 3)
-    assert wide == pytest.approx([0] * 5 + [2 / 3, 4 / 3] + [2] * 5)
-    assert frame_gaps(critic_scorer(Reader(), "12345", None), frames, 99) == [2.5] * 12
-    draw_gaps(tmp_path / "gap.png", {"transfer": alone, "baseline": wide}, 12.5, "reader")
+    alone = frame_curves(critic_scorer(Reader(), ["12345", "123"]), frames, 1)
+    assert (alone.edit, alone.static) == ([0] * 6 + [5] * 6, [0] * 6 + [3] * 6)
+    assert alone.gap == [0] * 6 + [2] * 6
+    wide = frame_curves(critic_scorer(Reader(), ["12345", "123"]), frames, 3)
+    assert wide.gap == pytest.approx([0] * 5 + [2 / 3, 4 / 3] + [2] * 5)
+    bare = frame_curves(critic_scorer(Reader(), ["12345"]), frames, 99)
+    assert (bare.static, bare.gap) == (None, [2.5] * 12)
+    draw_curves(tmp_path / "gap.png", {"transfer": alone, "baseline": wide}, 12.5, "reader")
     assert np.asarray(Image.open(tmp_path / "gap.png")).std() > 5
 
 

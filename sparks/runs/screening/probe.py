@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparks.search.budget import Budget
 from sparks.search.evaluation import Evaluation
 from sparks.search.problem import EditProblem
 from sparks.search.protocols import Solver
@@ -106,7 +105,7 @@ def probe(
     Returns:
         What was seen, and the frames `[T, 3, H, W]` of each look.
     """
-    beside = _beside(problem)
+    beside = problem.beside()
     rng = np.random.default_rng([seed, 1])  # beside that of the search
     start = beside.evaluate(
         torch.zeros(beside.dim), gradient=beside.critic.differentiable, frames=True
@@ -120,33 +119,16 @@ def probe(
     groups["draw"] = _evaluated(beside, *_draws(beside, solver, effort.draws, seed))
     kept = max(problem.conditioning.prefix_frames_kept - 1, 0)
     every = [(kind, each) for kind, group in groups.items() for each in group]
-    looks = tuple(Look(kind, each.p_yes, *_motion(_frames(each)[kept:])) for kind, each in every)
+    looks = tuple(Look(kind, each.p_yes, *motion(_frames(each)[kept:])) for kind, each in every)
     seen = Probe(
         problem.prompt,
         static_prompt,
-        _motion(source[kept:]),
+        motion(source[kept:]),
         _slope(beside, start[0]),
         looks,
         beside.meter.spent(),
     )
     return seen, [_frames(each) for _, each in every]
-
-
-def _beside(problem: EditProblem) -> EditProblem:
-    """The same problem on a meter of its own."""
-    return EditProblem(
-        problem.editor,
-        problem.conditioning,
-        problem.critic,
-        problem.space,
-        problem.objective,
-        budget=Budget(),
-        sampling=problem.sampling,
-        guidance=problem.guidance,
-        watch=problem.watch,
-        prompt=problem.prompt,
-        seed=problem.seed,
-    )
 
 
 def _evaluated(problem: EditProblem, z: Tensor, seeds: Sequence[int]) -> list[Evaluation]:
@@ -166,8 +148,16 @@ def _draws(problem: EditProblem, solver: Solver, count: int, seed: int) -> tuple
     looker = copy.copy(solver) if isinstance(solver, Hybrid) else Hybrid(vary_noise=True)
     looker.setup(problem, np.random.default_rng(seed))
     seeds = looker.seeds[looker.line :]
-    chosen = np.linspace(0, len(seeds) - 1, min(count, len(seeds))).round().astype(int).tolist()
+    chosen = evenly(len(seeds), count)
     return looker.moves[chosen], [seeds[index] for index in chosen]
+
+
+def evenly(length: int, count: int) -> list[int]:
+    """`count` of `length` positions, the first and the last among them; all if there are fewer."""
+    positions: list[int] = (
+        np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+    )
+    return positions
 
 
 def _slope(problem: EditProblem, start: Evaluation) -> float | None:
@@ -183,7 +173,7 @@ def _frames(evaluation: Evaluation) -> Tensor:
     return evaluation.frames.float().nan_to_num()
 
 
-def _motion(frames: Tensor) -> tuple[float, float]:
+def motion(frames: Tensor) -> tuple[float, float]:
     """Mean absolute change from frame to frame, and the largest as a multiple of it."""
     if len(frames) < 2:
         return 0.0, 1.0

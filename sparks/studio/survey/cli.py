@@ -74,17 +74,16 @@ def make(
     """
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.models.quiet import quiet_libraries
-        from sparks.runs.folder import new_folder
         from sparks.studio.survey.making import make as run
         from sparks.studio.survey.making import read_consent
+        from sparks.studio.survey.study import read_study
 
-        folder = output or new_folder(f"survey-{comparison.resolve().name}")
         if invitations is None and open_ is None:
             invitations = INVITATIONS
         with quiet_libraries():
-            study = run(
+            folder = run(
                 comparison,
-                folder,
+                output,
                 methods=[name.strip() for name in methods.split(",") if name.strip()],
                 invitations=invitations or 0,
                 limit=open_ or 0,
@@ -98,7 +97,9 @@ def make(
                 hasty=hasty,
                 seed=seed,
             )
-    typer.echo(f"{study.text}\nWritten to {folder}; next: sparks survey serve {folder}")
+    typer.echo(
+        f"{read_study(folder).text}\nWritten to {folder}; next: sparks survey serve {folder}"
+    )
 
 
 @app.command()

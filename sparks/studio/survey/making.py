@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,28 +12,29 @@ from sparks.errors import SparksError
 from sparks.evaluation.scenarios import Comparison, read_comparison
 from sparks.evaluation.scenarios import Scenario as Compared
 from sparks.media.clip import read_clip, write_clip
+from sparks.runs.folder import new_folder
 from sparks.studio.survey.ballots import Ballots
 from sparks.studio.survey.study import MOST, Scenario, Study, video_path
 
 
 def make(
     comparison: Path,
-    folder: Path,
+    output: Path | None = None,
     *,
     methods: Sequence[str] = (),
     invitations: int = 0,
     limit: int = 0,
     per_participant: int | None = None,
     **texts: Any,
-) -> Study:
-    """Make a study of `comparison`, a folder of `sparks compare`, in the new folder `folder`.
+) -> Path:
+    """Make a study of `comparison`, a folder of `sparks compare`; the folder of the study.
 
     Every video is decoded and written again, so that all play in a browser and nothing in a file
-    tells which program made it. What is there of a call that was interrupted is not taken up.
+    tells which program made it. If one cannot be, nothing is left.
 
     Args:
         comparison: its scenarios with at least two candidates become those of the study.
-        folder: new or empty.
+        output: new or empty; by default one in `runs`.
         methods: those to ask about; all if empty.
         invitations: links for one participant each.
         limit: of participants by one link for all, if not 0.
@@ -43,8 +45,8 @@ def make(
         SparksError: no comparison, no scenario with two candidates, a method that is not there, a
             folder that holds something, or a video that cannot be read.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise SparksError(f"output {folder} is not empty; choose a new folder")
+    if output is not None and output.exists() and any(output.iterdir()):
+        raise SparksError(f"output {output} is not empty; choose a new folder")
     if bool(invitations) == bool(limit):
         raise SparksError("give invitations, or a limit of an open study; one of them")
     given = read_comparison(comparison)
@@ -53,17 +55,24 @@ def make(
         raise SparksError(f"{comparison}: no scenario has two candidates; nothing can be compared")
     if (per_participant := per_participant or len(chosen)) > len(chosen):
         raise SparksError(f"{per_participant} scenarios for each; the comparison has {len(chosen)}")
-    texts["title"] = texts.get("title") or given.title
-    study = Study(
-        scenarios=tuple(_scenario(each, names, folder) for each, names in chosen),
-        per_participant=per_participant,
-        candidates=min(texts.pop("candidates", MOST), max(len(names) for _, names in chosen)),
-        **{name: text for name, text in texts.items() if text is not None},
-    )
-    with Ballots(folder) as ballots:
-        ballots.add_links(invitations, 1) if invitations else ballots.add_links(1, limit)
-    study.save(folder)  # last: a folder with it is whole
-    return study
+    texts = {name: text for name, text in texts.items() if text is not None}
+    texts = {"title": given.title, "per_participant": per_participant} | texts
+    folder = output or new_folder(f"survey-{comparison.resolve().name}")
+    try:
+        _write(folder, chosen, texts)
+        with Ballots(folder) as ballots:
+            ballots.add_links(invitations, 1) if invitations else ballots.add_links(1, limit)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _write(folder: Path, chosen: Sequence[tuple[Compared, list[str]]], texts: Any) -> None:
+    most = max(len(names) for _, names in chosen)
+    texts["candidates"] = min(texts.get("candidates", MOST), most)
+    scenarios = tuple(_scenario(each, names, folder) for each, names in chosen)
+    Study(scenarios=scenarios, **texts).save(folder)
 
 
 def read_consent(path: Path) -> str:

@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import parse_qsl
 
 from fastapi import Depends
 from starlette.requests import Request
 
-from sparks.evaluation.statistics.report import Section, report
 from sparks.studio.door import Door
 from sparks.studio.server import Pages
 from sparks.studio.survey.ballots import Ballots
@@ -23,6 +22,9 @@ from sparks.studio.survey.choices import Refused
 from sparks.studio.survey.export import export, name
 from sparks.studio.survey.orders import Page, draw
 from sparks.studio.survey.study import Study
+
+if TYPE_CHECKING:
+    from sparks.evaluation.statistics.report import Section
 
 FIELDS = 100  # of a form, at the most
 
@@ -69,6 +71,8 @@ class Site:
 
     @cached_property
     def _result(self) -> list[Section]:
+        from sparks.evaluation.statistics.report import report
+
         with TemporaryDirectory() as place:  # what was exported into the study stays as it is
             return report(str(export(self.folder, Path(place)).votes))
 

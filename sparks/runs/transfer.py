@@ -11,9 +11,10 @@ from torch import Tensor
 from sparks.editors.controls import Controls, load_controls
 from sparks.errors import SparksError
 from sparks.files import write_text
+from sparks.media.clip import write_clip
 from sparks.runs.cache import Cache
 from sparks.runs.edit import with_sound
-from sparks.runs.folder import Run
+from sparks.runs.folder import SOURCE, Run
 from sparks.runs.gap import AROUND, clip_scorer, critic_scorer, draw_curves, frame_curves
 from sparks.runs.prepare import Prepared, prepare
 from sparks.runs.progress import Silent
@@ -198,6 +199,7 @@ def _write(
     source = replace(prepared.source, waveform=None) if silent else prepared.source
     note: dict[str, Any] = {**prepared.facts, "transferred_from": made, "scores": result}
     write_text(place.folder / "config.yaml", prepared.config.dump())
+    write_clip(place.folder / SOURCE, prepared.source)
     place.save_videos(
         source,
         replace(source, frames=frames["baseline"].cpu()),

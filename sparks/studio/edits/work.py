@@ -42,7 +42,7 @@ def _run(folder: Path) -> int:
     try:
         runpy.run_module("sparks.cli", run_name="__main__")  # as `python -m` does
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+        code = as_number(end.code)
     except KeyboardInterrupt:
         code = 130
     except BaseException:
@@ -50,6 +50,16 @@ def _run(folder: Path) -> int:
         raise
     _say_exit(folder, code)
     return code
+
+
+def as_number(code: str | int | None) -> int:
+    """What a program's end is to a shell.
+
+    Examples:
+        >>> as_number(None), as_number(2), as_number("out of luck")
+        (0, 2, 1)
+    """
+    return code if isinstance(code, int) else 0 if code is None else 1
 
 
 def _say_exit(folder: Path, code: int) -> None:

@@ -149,6 +149,12 @@ def _alive(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]
 
 
+def test_how_a_command_ended_is_known() -> None:
+    from sparks.studio.edits.work import as_number
+
+    assert [as_number(code) for code in (None, 0, 2, 130, "out of luck")] == [0, 0, 2, 130, 1]
+
+
 def test_a_job_is_run_by_one_process_only(tmp_path: Path) -> None:
     from sparks.studio.edits import work
 

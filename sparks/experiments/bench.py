@@ -71,18 +71,19 @@ def run_experiment(
 
 
 def _run(output: Path, plan: Plan | None, executor: Executor, metrics: str | None) -> None:
-    typed = [cell.settings for cell in plan.cells] if plan else []
+    settings = {cell.setting: cell.settings for cell in plan.cells} if plan else {}
     if plan is None:
         plan = load_plan(output)
     else:
         plan.save(output)
     retry(output, plan)
-    todo = check_left(output, plan, {"typed": typed})
+    named: Settings = {"typed": list(settings.values())}
+    todo = check_left(output, plan, named)
     try:
         if todo:
             fetch_all(todo)
             with told(output):
-                executor.run(CellWork(output.absolute(), Path.cwd()))
+                executor.run(CellWork(output.absolute(), Path.cwd(), named=named))
             refuse_failures(output, plan, len(todo))
     finally:  # cells that did not fail are measured all the same
         measure_cells(output, plan, metrics, executor)
@@ -110,11 +111,12 @@ def work_on(
     plan = load_plan(folder)
     if again:
         retry(folder, plan)
-    todo = check_left(folder, plan, {"code": [{"name": name} for name in code]})
+    named: Settings = {"code": [{"name": name} for name in code]}
+    todo = check_left(folder, plan, named)
     if todo:
         fetch_all(todo)
         with told(folder):
-            (executor or Here()).run(CellWork(folder.absolute(), Path.cwd(), stale))
+            (executor or Here()).run(CellWork(folder.absolute(), Path.cwd(), stale, named))
     plan = load_plan(folder)  # it may have been added to
     refuse_failures(folder, plan, len(plan.cells))
     return f"{len(plan.cells)} of {len(plan.cells)} edits are finished."

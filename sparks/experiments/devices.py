@@ -42,13 +42,16 @@ class Place:
             yield all(_hold(held, key, alone) for key in self.keys)
 
 
-def place(settings: Settings) -> Place:
-    """Where an edit with these settings is computed in this process."""
+def place(settings: Settings) -> Place | None:
+    """Where an edit with these settings is computed in this process; None if it cannot be."""
     import torch
 
     default = "cuda" if torch.cuda.is_available() else "cpu"
     devices = (settings.get("editor") or {}).get("devices")
-    return _place(str(settings.get("device") or default), str(devices), torch.get_num_threads())
+    try:
+        return _place(str(settings.get("device") or default), str(devices), torch.get_num_threads())
+    except (RuntimeError, AssertionError):  # torch without CUDA asserts
+        return None
 
 
 @functools.cache
@@ -68,7 +71,8 @@ def _place(device: str, devices: str, threads: int) -> Place:
         return Place(name, f"{host} {' '.join(keys)}", keys)
     cores = _cores()
     name = f"{_processor()}, {min(len(cores), threads)} cores"
-    numbers = ",".join(map(str, cores))
+    whole = cores == list(range(cores[0], cores[-1] + 1))
+    numbers = f"{cores[0]}-{cores[-1]}" if whole else ",".join(map(str, cores))
     return Place(name, f"{host} cores {numbers}", tuple(f"core-{core}" for core in cores))
 
 

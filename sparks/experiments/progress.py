@@ -63,7 +63,8 @@ class Progress:
         for name, cell in list(self.open.items()):
             if row := read_json(cell.row(self.folder)):
                 self.done[name] = row
-                how = f"P(yes) {row['p_yes_baseline']:.3f} -> {row['p_yes_edited']:.3f}"
+                answers = [row.get(f"p_yes_{which}") for which in ("baseline", "edited")]
+                how = "P(yes) " + " -> ".join(f"{a:.3f}" if a is not None else "?" for a in answers)
             elif cell.error(self.folder).is_file():
                 self.failed[name] = last_line(self.folder, cell)
                 how = f"failed: {self.failed[name]}"

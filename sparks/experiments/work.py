@@ -7,7 +7,7 @@ cells come first. A matched cell is free when its own reference has ended.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from sparks.experiments.devices import Place, place
 from sparks.experiments.running import run_cell
 from sparks.runs.folder import discard
 from sparks.runs.watch import read_json
-from sparks.search.executors import Taker, Work
+from sparks.search.executors import Taker, Work, stamp_of
+from sparks.settings.layers import without_code
+from sparks.settings.yaml import Settings
 
 # Settings that decide which networks are loaded.
 _MODELS = ("model", "dtype", "device", "editor", "critic", "judge")
@@ -29,11 +31,17 @@ Encoded = tuple[str, int]  # task and seed
 
 @dataclass(frozen=True)
 class CellWork(Work):
-    """Every cell of `plan.json` in the folder."""
+    """Every cell of `plan.json` in the folder.
+
+    Attributes:
+        named: settings that name the code which cells may run; anyone can add to a plan.
+    """
+
+    named: Settings = field(default_factory=dict)
 
     def taker(self, claims: Claims) -> Taker:
         """See `Work.taker`."""
-        return _Cells(self.folder, claims)
+        return _Cells(self.folder, claims, self.named)
 
     @property
     def left(self) -> int:
@@ -85,8 +93,8 @@ def retry(folder: Path, plan: Plan) -> None:
 class _Cells:
     """Goes through the cells of a folder for one worker; what has ended is not looked at again."""
 
-    def __init__(self, folder: Path, claims: Claims) -> None:
-        self._folder, self._claims = folder, claims
+    def __init__(self, folder: Path, claims: Claims, named: Settings | None = None) -> None:
+        self._folder, self._claims, self._named = folder, claims, named or {}
         self._stamp: Any = None
         self._plan = Plan("", [])
         self._groups: dict[Models, dict[Encoded, dict[str, Cell]]] = {}
@@ -111,15 +119,14 @@ class _Cells:
         if self._elsewhere and len(self._elsewhere) == self.left:
             name, device = next(iter(self._elsewhere.items()))
             raise SparksError(
-                f"{name} is timed against a cell that ran on {device}; start a worker there for "
-                f"the {self.left} cells that are left"
+                f"{name} needs {device}; start a worker there for the {self.left} cells that are "
+                "left"
             )
         return None
 
     def _read(self) -> None:
         """The plan, anew if it has been added to."""
-        stat = (self._folder / "plan.json").stat()
-        if (stamp := (stat.st_mtime_ns, stat.st_size)) == self._stamp:
+        if (stamp := stamp_of(self._folder / "plan.json")) == self._stamp is not None:
             return
         self._stamp, self._plan = stamp, load_plan(self._folder)
         self._tasks = {task.name: task for task in self._plan.tasks}
@@ -164,10 +171,14 @@ class _Cells:
         """Claim a cell and run it; False if it is not to be had here and now.
 
         Raises:
-            SparksError: a link leads out of the folder.
+            SparksError: a link leads out of the folder, or the cell needs code that is not named.
         """
-        here = place(cell.settings)
+        without_code(cell.settings, self._folder / "plan.json", self._named)
         if self._claims.held(cell.piece):
+            return False
+        here = place(cell.settings)
+        if here is None:
+            self._elsewhere[cell.name] = f"the device {cell.settings['device']}"
             return False
         if cell.match == "wall_clock" and not self._alike(cell, here):
             return False
@@ -186,7 +197,7 @@ class _Cells:
         row = read_json(self._folder / str(cell.reference) / "row.json")
         if row.get("device") in (None, here.name):
             return True
-        self._elsewhere[cell.name] = row["device"]
+        self._elsewhere[cell.name] = f"{row['device']}, on which its reference was timed"
         return False
 
 

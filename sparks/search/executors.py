@@ -114,13 +114,13 @@ class Pieces(Work):
         cls, folder: Path, outputs: Mapping[str, Path], do: Callable[[str], None]
     ) -> Pieces:
         """Work that is done when all of `outputs` have been written from now on."""
-        marked = {piece: (path, _stamp(path)) for piece, path in outputs.items()}
+        marked = {piece: (path, stamp_of(path)) for piece, path in outputs.items()}
         return cls(folder.absolute(), Path.cwd(), outputs=marked, do=do)
 
     def done(self, piece: str) -> bool:
         """Whether a piece has been written."""
         path, before = self.outputs[piece]
-        return _stamp(path) != before
+        return stamp_of(path) != before
 
     def taker(self, claims: Claims) -> Taker:
         """See `Work.taker`."""
@@ -132,7 +132,8 @@ class Pieces(Work):
         return sum(not self.done(piece) for piece in self.outputs)
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
+    """What tells a file from what it was before, None where there is none."""
     try:
         stat = path.stat()
     except OSError:

@@ -16,8 +16,9 @@ from sparks.experiments.cells import Cell, Plan, load_plan
 from sparks.experiments.devices import Place
 from sparks.experiments.progress import Progress
 from sparks.experiments.tasks import Task, task_list
-from sparks.experiments.work import _Cells
+from sparks.experiments.work import CellWork, _Cells
 from sparks.media.clip import write_clip
+from sparks.search.executors import Here
 from tests.editors.conftest import make_clip
 from tests.workplace import Sparks
 
@@ -88,10 +89,27 @@ def test_seconds_are_matched_on_like_devices_alone(tmp_path: Path) -> None:
     plan = plan_ablation("solvers", {}, solvers, TASKS[:1], match={"wall_clock": 1})
     plan.save(tmp_path)
     write(tmp_path, plan.cells[0], device="another card", wall_clock=3.0)
-    with pytest.raises(SparksError, match="ran on another card; start a worker there for the 1"):
+    with pytest.raises(SparksError, match="needs another card, on which its reference was"):
         work_on(tmp_path)
     assert not list(tmp_path.glob("cells/random*"))
     assert not list(tmp_path.glob("claims/*"))
+
+
+def test_a_worker_leaves_to_others_what_needs_a_device_it_lacks(tmp_path: Path) -> None:
+    overlays = {"here": {"budget": "renders=1"}, "there": {"device": "cuda:99"}}
+    plan = plan_ablation("devices", {}, overlays, TASKS[:1])
+    plan.save(tmp_path)
+    write(tmp_path, plan.cells[0])
+    with pytest.raises(SparksError, match="needs the device cuda:99; start a worker there for the"):
+        work_on(tmp_path)
+    assert not list(tmp_path.glob("cells/there*"))
+
+
+def test_code_that_is_added_to_a_plan_is_not_run(tmp_path: Path) -> None:
+    coded = Cell("a", TASKS[0].name, {"seed": 1, "critic": {"name": "evil.py:Critic"}})
+    Plan("x", TASKS[:1], [coded]).save(tmp_path)
+    with pytest.raises(SparksError, match=r"names the code evil.py:Critic"):
+        Here().run(CellWork(tmp_path, tmp_path))
 
 
 def test_a_place_is_shared_or_had_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

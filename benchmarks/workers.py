@@ -46,12 +46,12 @@ COST = {"wall_clock", "elapsed", "device", "where"}  # columns that no two runs 
 Table = list[list[Any]]
 
 
-def edits(budget: str = "qwen_calls=4") -> Plan:
-    """Eight edits of the bundled model, four of them matched to others."""
+def edits(budget: str = "qwen_calls=3", tasks: int = 1) -> Plan:
+    """Edits of the bundled model: four for each task, two of them matched to the others."""
     solvers = settings_of("solvers", ["adam", "random"])
     base = {"budget": budget, "seed": 42}
-    tasks = task_list("dev10")[:2]
-    return plan_ablation("workers", base, solvers, tasks, seeds=2, match={"qwen_calls": 2})
+    asked = task_list("dev10")[:tasks]
+    return plan_ablation("workers", base, solvers, asked, seeds=2, match={"qwen_calls": 2})
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -293,7 +293,7 @@ def finish(folder: Path, cell: Cell, number: int) -> None:
 def overhead(place: Path, rounds: int, seed: int) -> Iterator[Table]:
     """Seconds of cells, their searches, and what is between cells, of one worker."""
     folder, began = place / "overhead", time.perf_counter()
-    run_experiment(folder, edits("qwen_calls=8"), executor=Processes(1))
+    run_experiment(folder, edits("qwen_calls=8", tasks=2), executor=Processes(1))
     whole = time.perf_counter() - began
     cells = finished(folder, load_plan(folder))
     search, took = (sum(row[name] for row in cells) for name in ("wall_clock", "elapsed"))

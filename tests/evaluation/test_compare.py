@@ -168,7 +168,8 @@ def test_the_command_is_killed_and_goes_on(
     times = {path: path.stat().st_mtime_ns for path in [*kept, *out.glob("videos/*/[!.]*.mp4")]}
     assert not (out / "index.html").exists()
 
-    code, text, err = sparks("compare", str(laid / "layout.yaml"), "--output", str(out))
+    again = ("compare", str(laid / "layout.yaml"), "--output", str(out))
+    code, text, err = sparks(*again, "--on", "processes", "--jobs", "2")
     assert code == 0, err
     assert times == {path: path.stat().st_mtime_ns for path in times}
     assert len(list(out.glob("metrics/*/[!.]*.json"))) == 11
@@ -181,7 +182,7 @@ def test_the_command_is_killed_and_goes_on(
     assert "judge's overall |" not in text.split("Agreement")[1]  # the judge is the measurement
     _check_page(out)
 
-    assert sparks("compare", str(laid / "layout.yaml"), "--output", str(out))[0] == 0
+    assert sparks(*again)[0] == 0
     assert times == {path: path.stat().st_mtime_ns for path in times}
     assert calls == {p: p.stat().st_mtime_ns for p in out.glob("judge/calls/*.json")}
     code, stats, err = sparks("stats", str(out / "cells.csv"), "--column", "l1", "--json")

@@ -24,8 +24,7 @@ def problems() -> tuple[Any, Any]:
     return prepare(SETTINGS).problem, prepare(SHARED).problem
 
 
-@pytest.mark.parametrize("gradient", [False, True])
-@pytest.mark.parametrize("seed", [None, [1, 2, 3]])
+@pytest.mark.parametrize(("gradient", "seed"), [(False, None), (True, [1, 2, 3])])
 def test_devices_share_a_batch(problems: tuple[Any, Any], gradient: bool, seed: Any) -> None:
     one, shared = problems
     assert isinstance(shared.editor, SeveralDevices)

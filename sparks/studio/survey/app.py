@@ -57,12 +57,13 @@ def serve_study(folder: Path, address: str, port: int, url: str | None = None) -
         token = ballots.token(RESEARCHER)
         door = Door(address, port, token, (host,) if host else (), taking_part.PUBLIC)
         site = Site(folder, study, ballots, door, (url or door.url.partition("?")[0]).rstrip("/"))
-        serve(survey_app(site), door, lambda where: print(_told(site, where), flush=True))
+        serve(survey_app(site), door, lambda _: print(_told(site), flush=True))
 
 
-def _told(site: Site, where: str) -> str:
+def _told(site: Site) -> str:
     links = [row["link"] for row in invited(site.ballots, site.url)]
-    lines = [f"Your page: {where}", "Participants:", *(f"  {link}" for link in links[:SHOWN])]
+    mine = f"Your page: {site.url}/?token={site.door.token}"
+    lines = [mine, "Participants:", *(f"  {link}" for link in links[:SHOWN])]
     if len(links) > SHOWN:
         lines.append(f"  and {len(links) - SHOWN} more: sparks survey links {site.folder}")
     return "\n".join(lines)

@@ -73,6 +73,7 @@ class Ballots:
 
     def __init__(self, folder: Path) -> None:
         self._db = Database(folder / FILE, _TABLES)
+        self._pages: dict[int, list[Page]] = {}
         with self._db.writing() as db:
             if not db.execute("SELECT 1 FROM secrets").fetchone():
                 db.execute("INSERT INTO secrets VALUES (?)", (secrets.token_hex(32),))
@@ -155,8 +156,11 @@ class Ballots:
 
     def pages(self, participant: int) -> list[Page]:
         """What a participant is shown, from the first page to the last."""
-        [[text]] = self._db.rows("SELECT pages FROM participants WHERE number = ?", participant)
-        return [_page(page) for page in json.loads(text)]
+        if participant not in self._pages:  # they never change, and every request needs them
+            query = "SELECT pages FROM participants WHERE number = ?"
+            [[text]] = self._db.rows(query, participant)
+            self._pages[participant] = [_page(page) for page in json.loads(text)]
+        return self._pages[participant]
 
     def sent(self, participant: int) -> set[int]:
         """The pages that have been answered for good."""

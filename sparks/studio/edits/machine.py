@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sparks.models.weights import BUNDLED, find
 from sparks.settings.layers import recommended
 
 _COUNT = "import torch; print(torch.cuda.device_count())"
+_OLD = 60.0  # seconds after which an answer is asked for anew
 _MOST_WORDS = 300
 _LARGEST = 2**20  # bytes of a tokenizer that may be one of words
 
@@ -71,7 +73,7 @@ def known_words(folder: Path) -> tuple[str, ...]:
 
 
 class Doctor:
-    """What `sparks doctor` says, asked anew from time to time while nobody waits for it.
+    """What `sparks doctor` says; nobody waits for it, and it is asked anew when that is old.
 
     Args:
         models: to ask about besides those that it knows.
@@ -80,14 +82,18 @@ class Doctor:
     def __init__(self, models: tuple[str, ...] = ()) -> None:
         self.models = models
         self.findings: dict[str, Any] = {}
+        self._asked = 0.0
         self._asking = threading.Lock()
 
     def ask(self) -> None:
         """Ask in the background."""
+        self._asked = time.monotonic()
         threading.Thread(target=self._ask, daemon=True).start()
 
     def verdict(self, model: str) -> dict[str, Any] | None:
         """Whether a model would run here; None while that is not known."""
+        if self._asked and time.monotonic() - self._asked > _OLD:
+            self.ask()
         fits = self.findings.get("fits", [])
         return next((each for each in fits if each["model"] == model), None)
 

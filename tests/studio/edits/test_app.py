@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from sparks.errors import SparksError
@@ -24,7 +23,7 @@ from tests.studio.edits.test_index import make
 
 HOME = {"host": "127.0.0.1"}
 OURS = HOME | {"origin": "http://127.0.0.1"}
-HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7777 }}"
 FORM = {"prompt": "a red ball jumps", "model": "pocket", "prefix_frames": "5"}
 
 
@@ -70,9 +69,7 @@ def clip(studio: Studio, uploaded: Path) -> str:
 
 
 def posts(client: TestClient) -> list[str]:
-    routes = [
-        each for each in client.app.routes if isinstance(each, Route) or hasattr(each, "methods")
-    ]
+    routes = [each for each in client.app.routes if hasattr(each, "methods")]
     found = [each.path for each in routes if "POST" in (each.methods or ())]
     return [re.sub(r"\{\w+\}", "x", path) for path in found]
 
@@ -96,7 +93,7 @@ def test_what_others_wrote_is_text(client: TestClient, studio: Studio, path: str
     text = client.get(path).text
     assert "<script>alert" not in text
     assert "<img src=x" not in text
-    assert "49" not in re.sub(r"[^{]{0,3}7 \* 7[^}]{0,3}", "", text) or "{{" in text
+    assert "54439" not in text
     assert not re.search(r"<script(?![^>]*\bsrc=)", text)
 
 

@@ -374,6 +374,9 @@ def bench(
     on: _On = None,
     with_: _With = None,
     output: _Folder = None,
+    promising: Annotated[
+        bool, typer.Option("--promising", help="Look at each first; begin with the likeliest.")
+    ] = False,
     sheets: _Sheets = False,
     metrics: _Metrics = None,
     dry_run: _DryRun = False,
@@ -392,7 +395,7 @@ def bench(
         base = layers(config or [], options, set_ or [])
         plan = bench_plan(Request(base, tasks, seeds, seed, output))
         where = (on, jobs, with_ or ())
-        text = _experiment("bench", plan, output, where, sheets, metrics, json_, dry_run)
+        text = _experiment("bench", plan, output, where, sheets, metrics, json_, dry_run, promising)
     typer.echo(text)
 
 
@@ -487,6 +490,7 @@ def _experiment(
     metrics: str | None,
     as_json: bool,
     dry_run: bool,
+    promising: bool = False,
 ) -> str:
     from sparks.experiments.bench import check_plan, run_experiment
     from sparks.experiments.requests import describe, rehearse
@@ -500,7 +504,9 @@ def _experiment(
     if plan is not None:
         check_plan(plan)  # before a folder is made for it
     folder = output or new_folder(name)
-    text = run_experiment(folder, plan, executor=executor, sheets=sheets, metrics=metrics)
+    text = run_experiment(
+        folder, plan, executor=executor, sheets=sheets, metrics=metrics, promising=promising
+    )
     if as_json:
         return (folder / "table.json").read_text(encoding="utf-8")
     return printable(f"{text}\nWritten to {folder}; see index.html there.")

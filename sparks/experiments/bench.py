@@ -12,6 +12,7 @@ from sparks.experiments.ablate import plan_ablation
 from sparks.experiments.cells import Cell, Plan, claim, load_plan
 from sparks.experiments.measured import measure_cells
 from sparks.experiments.progress import told
+from sparks.experiments.promising import order
 from sparks.experiments.results import write_results
 from sparks.experiments.tasks import Task
 from sparks.experiments.work import CellWork, refuse_failures, retry
@@ -35,6 +36,7 @@ def run_experiment(
     executor: Executor | None = None,
     sheets: bool = False,
     metrics: str | None = None,
+    promising: bool = False,
 ) -> str:
     """Run what is not finished and write tables and page; the Markdown.
 
@@ -44,6 +46,7 @@ def run_experiment(
         executor: where the edits are made, by default in this process.
         sheets: also write contact sheets.
         metrics: groups or names of metrics by which finished edits are measured, as columns.
+        promising: look at each edit first, and begin with the likeliest to happen.
 
     Raises:
         SparksError: settings that no edit can use (nothing is written), a plan that contradicts
@@ -64,13 +67,15 @@ def run_experiment(
             raise SparksError(f"{output} is in use by another process; wait for it, or stop it")
         try:
             if free:
-                _run(output, plan, executor or Here(), metrics)
+                _run(output, plan, executor or Here(), metrics, promising)
         finally:
             text = write_results(output, sheets)
     return text
 
 
-def _run(output: Path, plan: Plan | None, executor: Executor, metrics: str | None) -> None:
+def _run(
+    output: Path, plan: Plan | None, executor: Executor, metrics: str | None, promising: bool
+) -> None:
     settings = {cell.setting: cell.settings for cell in plan.cells} if plan else {}
     if plan is None:
         plan = load_plan(output)
@@ -82,6 +87,8 @@ def _run(output: Path, plan: Plan | None, executor: Executor, metrics: str | Non
     try:
         if todo:
             fetch_all(todo)
+            if promising:
+                order(output, plan, todo)
             with told(output):
                 executor.run(CellWork(output.absolute(), Path.cwd(), named=named))
             refuse_failures(output, plan, len(todo))

@@ -146,6 +146,10 @@ class Plan:
             self.cells = list(planned.values())
         else:
             self.tasks = [bring(folder, task) for task in self.tasks]
+        self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write `plan.json` as it is, in place of what is planned there."""
         content = TypeAdapter(Plan).dump_python(self, mode="json", exclude_defaults=True)
         write_text(folder / "plan.json", json.dumps(content, indent=1) + "\n")
 

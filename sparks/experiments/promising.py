@@ -1,4 +1,4 @@
-"""The edits of an experiment by their chance to happen, the likeliest first: `bench --promising`."""
+"""Edits by their chance to happen, the likeliest first: `sparks bench --promising`."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ class Learner:
     def choose(self) -> list[str]:
         """The action, and features as long as each makes the held-out loss smaller."""
         names, least = ["action"], self.loss(self.held_out(["action"]))
-        while len(names) < MOST_TERMS:
+        while len(names) < min(MOST_TERMS, 1 + len(self.columns)):
             others = [name for name in self.columns if name not in names]
             loss, best = min((self.loss(self.held_out([*names, n])), n) for n in others)
             if loss > least - 0.002:

@@ -58,9 +58,10 @@ def quoted() -> list[str]:
 
 
 def _commands() -> set[str]:
-    rooms = [ROOT / "sparks" / room / "cli.py" for room in ("", "evaluation", "studio")]
+    rooms = [ROOT / "sparks" / room / "cli.py" for room in ("", "evaluation", "insight", "studio")]
     text = "".join(path.read_text(encoding="utf-8") for path in rooms)
-    return {*re.findall(r"@app\.command\(.*?\)\ndef (\w+)", text), "pocket", "survey"}
+    names = re.findall(r"@app\.command\(.*?\)\ndef (\w+)", text)
+    return {*(name.rstrip("_") for name in names), "pocket", "survey"}
 
 
 @pytest.fixture(scope="module")

@@ -117,10 +117,15 @@ class GemmaContexts(TextContexts):
         """The prompt's words, and which positions of the context each stands at.
 
         Connectors move the tokens to the front, and put registers of their own behind them.
+
+        Raises:
+            SparksError: the tokenizer does not say where in the prompt its tokens are from.
         """
         self.encode(prompt)
         prompt = prompt.strip()
         tokens = self._tokens(prompt)
+        if "offset_mapping" not in tokens:
+            raise SparksError("the model's tokenizer is a slow one; give it a tokenizer.json")
         padding = self.length - int(tokens["attention_mask"].sum())
         front = padding if self._moves_to_front else 0
         middles = [sum(pair) / 2 for pair in tokens["offset_mapping"][0].tolist()]

@@ -17,10 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +36,8 @@ from torch import Tensor
 
 from sparks.errors import SparksError
 from sparks.evaluation.statistics.tables import Estimate, csv_text, estimate, markdown
-from sparks.experiments.cells import Cell, Plan, in_processes, load_plan, source
+from sparks.experiments.cells import Cell, Plan, load_plan
+from sparks.experiments.sources import source
 from sparks.files import replacing, write_text
 from sparks.insight.agreement import TRUTHS, asked, compare, correlations, truths
 from sparks.insight.attending import look
@@ -74,8 +81,28 @@ def look_at(bench: Path, output: Path, plan: Plan, cell: Cell) -> Cell:
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     with replacing(place(output, cell)) as temporary:
         temporary.write_bytes(save(tensors, {"about": json.dumps(about)}))
-    print(f"{cell.name}  {about['again_edited']:.4f}", flush=True)
     return cell
+
+
+@contextmanager
+def spread(jobs: int) -> Iterator[Any]:
+    """What applies a function to many things: `map`, or that of processes that end with this."""
+    if jobs == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (os.getpid(),)) as pool:
+        yield pool.map
+
+
+def _begin(parent: int) -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def maps(heat: Heat, named: Sequence[str]) -> dict[str, Tensor]:
@@ -213,8 +240,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work = partial(look_at, bench, output, plan)
         todo = [c for c in plan.cells if c.row(bench).is_file() and not place(output, c).is_file()]
         plan.save(output)
-        for _ in in_processes(options.jobs)(work, todo) if todo else ():
-            pass
+        with ProcessPoolExecutor(
+            options.jobs, get_context("spawn"), torch.set_num_threads, (1,)
+        ) as pool:
+            for cell in pool.map(work, todo):
+                print(cell.name, flush=True)
     found = list(rows(options.output))
     if not found:
         raise SparksError(
@@ -233,5 +263,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main()

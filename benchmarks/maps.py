@@ -25,7 +25,8 @@ import numpy as np
 from ledger import append, line
 
 from sparks.evaluation.statistics.tables import markdown
-from sparks.experiments.cells import Plan, load_plan, source
+from sparks.experiments.cells import Plan, load_plan
+from sparks.experiments.sources import source
 from sparks.files import write_text
 from sparks.insight.charting import task_of
 from sparks.insight.finished import reopen

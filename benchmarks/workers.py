@@ -8,9 +8,9 @@
 `kills`: two `sparks work` on one folder, one of them ended by SIGKILL at a random moment. `ray`: a
 local cluster with two actors on CPUs, one of them killed. `submitit`: a job of the local executor,
 pre-empted by its signal. All make the same edits of the bundled model; the rows are compared with
-those of one worker alone, all but their cost. `growth`: processor seconds to plan and to read experiments
-of 100, 1,000 and 10,000 cells. `overhead`: seconds of a cell beside its search. `devices`: a bench
-on one and on all GPUs of this machine, or on one and two halves of its cores.
+those of one worker alone, all but their cost. `growth`: processor seconds to plan and to read
+experiments of 100, 1,000 and 10,000 cells. `overhead`: seconds of a cell beside its search.
+`devices`: a bench on one and on all GPUs of this machine, or on one and two halves of its cores.
 
 With `--write`, the tables take their places in the page. Exit code 1 if a row differs, is lost or
 was written twice.
@@ -227,26 +227,24 @@ def growth(place: Path, rounds: int, seed: int) -> Iterator[Table]:
     for count in (100, 1_000, 10_000):
         folder = place / f"growth-{count}"
         folder.mkdir()
-        plan, planned = timed(lambda n=count: large(n))  # type: ignore[misc]
-        _, saved = timed(lambda p=plan, f=folder: p.save(f))  # type: ignore[misc]
-        _, read = timed(lambda f=folder: load_plan(f))  # type: ignore[misc]
-        _, taken = timed(lambda f=folder: take_first(f))  # type: ignore[misc]
+        plan, planned = timed(lambda n=count: large(n))
+        _, saved = timed(lambda p=plan, f=folder: p.save(f))
+        _, read = timed(lambda f=folder: load_plan(f))
+        _, taken = timed(lambda f=folder: take_first(f))
         for number, cell in enumerate(plan.cells):
             finish(folder, cell, number)
-        _, seen = timed(lambda f=folder: Progress(f))  # type: ignore[misc]
-        _, written = timed(lambda f=folder: write_results(f))  # type: ignore[misc]
+        _, seen = timed(lambda f=folder: Progress(f))
+        _, written = timed(lambda f=folder: write_results(f))
         seconds = (planned + saved, read, taken, seen, written)
         lines.append([f"{count:,}", *(f"{each:.2f}" for each in seconds)])
         print(*lines[-1], file=sys.stderr, flush=True)
     yield lines
 
 
-def timed(
-    do: Callable[[], Any], clock: Callable[[], float] = time.process_time
-) -> tuple[Any, float]:
-    """What something gives, and the processor's seconds it takes, or those of another clock."""
-    began = clock()
-    return do(), clock() - began
+def timed(do: Callable[[], Any]) -> tuple[Any, float]:
+    """What something gives, and the processor's seconds it takes."""
+    began = time.process_time()
+    return do(), time.process_time() - began
 
 
 def large(count: int) -> Plan:
@@ -323,9 +321,9 @@ def devices(place: Path, rounds: int, seed: int) -> Iterator[Table]:
         plan = plan_ablation(
             "devices", {"seed": 42}, {"adam": {"solver": {"name": "adam"}}}, task_list("dev40")[:16]
         )
-        _, seconds = timed(
-            lambda f=folder, p=plan, e=executor: run_experiment(f, p, executor=e), time.perf_counter
-        )  # type: ignore[misc]
+        began = time.perf_counter()
+        run_experiment(folder, plan, executor=executor)
+        seconds = time.perf_counter() - began
         mine = rows(folder)
         first = first or (seconds, mine)
         names = {row["device"] for row in finished(folder, load_plan(folder))}

@@ -17,10 +17,12 @@ from torch import Tensor
 from sparks.editors.conditioning import pack_audio
 from sparks.editors.controls import Controls, load_controls
 from sparks.editors.ltx2 import LTX2Editor
+from sparks.editors.ltxv import LTXVEditor
 from sparks.editors.schedule import Sampling
 from sparks.errors import SparksError
-from sparks.runs.sharing.comfy import save_conditioning, save_wav, write_comfy
+from sparks.runs.sharing.comfy import save_wav, write_comfy
 from tests.editors.conftest import make_clip, write_model
+from tests.editors.ltxv_model import TOKENS, write_ltxv_model
 
 PROMPT = "a red ball jumps"
 
@@ -142,12 +144,17 @@ def test_what_is_read_back_renders_the_edit(
     assert error < 0.02 * (untuned - edit).abs().mean()
 
 
-def test_a_context_without_audio_goes_with_its_mask(tmp_path: Path) -> None:
-    video, mask = torch.randn(1, 4, 6), torch.tensor([[1, 1, 0, 0]])
-    save_conditioning(tmp_path / "prompt.safetensors", video, mask, audio=False)
-    ((context, options),) = load_conditioning(tmp_path / "prompt.safetensors")
-    assert torch.equal(context, video.to(torch.bfloat16))
+def test_ltx_videos_context_goes_with_its_mask(tmp_path: Path) -> None:
+    model = write_ltxv_model(tmp_path / "model")
+    editor = LTXVEditor(model, "cpu", text_tokens=TOKENS)
+    context, mask = editor.texts.encode(PROMPT)
+    tuned = Controls(torch.zeros(1, 0, 0, 0), torch.randn(context.shape))
+    names = write_comfy(tmp_path / "out", editor, tuned, PROMPT, "")
+    assert names == ["prompt.safetensors", "negative.safetensors"]
+    ((read, options),) = load_conditioning(tmp_path / "out" / "prompt.safetensors")
+    assert torch.equal(read, (context + tuned.delta_v).to(torch.bfloat16))
     assert torch.equal(options["attention_mask"], mask)
+    assert 0 < mask.sum() < mask.numel()
 
 
 def test_a_waveform_keeps_its_values(tmp_path: Path) -> None:

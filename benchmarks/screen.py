@@ -176,13 +176,13 @@ def cases(features: Path, rows: Sequence[Path], label: str) -> list[Case]:
         with path.open(newline="", encoding="utf-8") as file:
             table += csv.DictReader(file)
     ends = {(row["task"], int(row["seed"])): row for row in table}
-    found = []
+    every = []
     for line in lines(features):
         end = as_number(ends.get((line["task"], line["seed"]), line).get(label))
         if end is not None:
             seen = as_probe(line["probe"])
-            found.append(Case(line["task"], line["seed"], line["action"], seen, bool(end)))
-    return sorted(found, key=lambda case: (case.task, case.seed))
+            every.append(Case(line["task"], line["seed"], line["action"], seen, bool(end)))
+    return sorted(every, key=lambda case: (case.task, case.seed))
 
 
 def as_probe(content: Mapping[str, Any]) -> Probe:

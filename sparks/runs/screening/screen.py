@@ -19,7 +19,7 @@ from sparks.runs.resolve import resolve
 from sparks.runs.screening.picture import draw_looks
 from sparks.runs.screening.predictor import load_predictor
 from sparks.runs.screening.probe import probe
-from sparks.runs.screening.verdict import Verdict, describe, headline, judge
+from sparks.runs.screening.verdict import Verdict, describe, headline, weigh
 from sparks.settings.yaml import Settings
 
 
@@ -68,7 +68,7 @@ def look(prepared: Prepared, reporter: Silent) -> tuple[Verdict, list[Tensor]]:
         "solver": (config.solver.name, "hybrid"),
         "budget": (config.budget, predictor.budget),
     }
-    return judge(predictor, seen, learnt_with), frames
+    return weigh(predictor, seen, learnt_with), frames
 
 
 def screened(prepared: Prepared, reporter: Silent) -> Prepared:

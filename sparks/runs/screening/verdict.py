@@ -47,7 +47,7 @@ class Verdict:
         return own | more | {"foreign": list(self.foreign), "probe": self.probe.json()}
 
 
-def judge(
+def weigh(
     predictor: Predictor, probe: Probe, foreign: Mapping[str, tuple[object, object]]
 ) -> Verdict:
     """The verdict on a probe.

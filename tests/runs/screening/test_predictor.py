@@ -14,7 +14,7 @@ from sparks.runs.screening.predictor import (
     read_predictor,
 )
 from sparks.runs.screening.probe import Effort, Look, Probe
-from sparks.runs.screening.verdict import describe, headline, judge
+from sparks.runs.screening.verdict import describe, headline, weigh
 
 LOOKS = (
     *(Look("start", 0.2, 0.01, 2.0), Look("noise", 0.8, 0.02, 1.5), Look("step", 0.5, 0.01, 1.0)),
@@ -84,14 +84,14 @@ def test_the_one_in_the_package_knows_every_action() -> None:
 
 
 def test_a_verdict_says_why_and_what_it_cost() -> None:
-    text = describe(judge(PREDICTOR, PROBE, {"model": ("pocket", "pocket")}))
+    text = describe(weigh(PREDICTOR, PROBE, {"model": ("pocket", "pocket")}))
     assert "P(yes) 0.20, 0.80 under 2 noises: 1 accepted, so the noise matters" in text
     assert "P(yes) rises from 0.20 to 0.50" in text
     assert "1 of 2 accepted: P(yes) 0.90, 0.10" in text
     assert "jump: 3 of 4 such edits happened" in text
     assert "5 renders, 5 critic calls, 2.0 s" in text
     assert "a guess" not in text
-    other = judge(PREDICTOR, PROBE, {"model": ("mine", "pocket")})
+    other = weigh(PREDICTOR, PROBE, {"model": ("mine", "pocket")})
     assert "a guess only  learnt on others: model mine instead of pocket" in describe(other)
     assert other.json()["foreign"] == ["model mine instead of pocket"]
 
@@ -101,11 +101,11 @@ def test_a_verdict_says_why_and_what_it_cost() -> None:
     [(9.0, "Worth a search"), (-2.0, "Uncertain"), (-9.0, "Hardly worth a search")],
 )
 def test_a_verdict_follows_its_probability(intercept: float, words: str) -> None:
-    assert words in headline(judge(replace(PREDICTOR, intercept=intercept), PROBE, {}))
+    assert words in headline(weigh(replace(PREDICTOR, intercept=intercept), PROBE, {}))
 
 
 def test_a_prompt_that_does_alone_is_told_first() -> None:
     looks = tuple(replace(look, p_yes=0.9) for look in LOOKS)
-    verdict = judge(PREDICTOR, replace(PROBE, looks=looks), {})
+    verdict = weigh(PREDICTOR, replace(PROBE, looks=looks), {})
     assert verdict.already
     assert headline(verdict).startswith("The prompt alone may do")

@@ -74,7 +74,8 @@ def weigh(
 
 def headline(verdict: Verdict) -> str:
     """One line."""
-    chance = f"a chance of {verdict.probability:.2f} that it happens within {verdict.budget}"
+    calls = verdict.budget.removeprefix("qwen_calls=")
+    chance = f"a chance of {verdict.probability:.2f} that it happens within {calls} critic calls"
     if verdict.already:
         return f"The prompt alone may do: the critic accepts it untuned; {chance} if it is tuned"
     if verdict.probability >= LIKELY:

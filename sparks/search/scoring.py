@@ -145,7 +145,8 @@ class Scorer:
 
     def _render(self, conditioning: Conditioning, controls: Controls, guidance: Guidance) -> Tensor:
         """Frames `[T, 3, H, W]` of one candidate, without gradient."""
-        with torch.no_grad(), enough_memory("rendering"):
+        blame = blaming("editor", self.editor)
+        with torch.no_grad(), enough_memory("rendering"), blame:
             return self.editor.render(
                 conditioning, controls, sampling=self.sampling, guidance=guidance
             )[0]

@@ -57,6 +57,22 @@ def test_critics_and_spaces_that_fail_are_named() -> None:
         task.evaluate(torch.zeros(task.dim))
 
 
+def test_an_editor_that_fails_is_named_wherever_it_renders() -> None:
+    class Editor(toy.ToyEditor):
+        def render(self, *arguments: Any, **options: Any) -> Any:
+            raise RuntimeError("no viable backend")
+
+    task = toy.problem("renders=3", editor=Editor())
+    controls = task.space.decode(torch.zeros(1, task.dim))
+    for use in (
+        lambda: task.baseline,
+        lambda: task.render(controls, task.guidance),
+        lambda: task.evaluate(torch.zeros(task.dim)),
+    ):
+        with pytest.raises(SparksError, match="editor Editor failed with RuntimeError: no viable"):
+            use()
+
+
 def test_one_answer_for_several_videos_is_no_answer() -> None:
     class Lazy(toy.Brightness):
         def log_odds(self, *arguments: Any, **options: Any) -> Any:

@@ -135,7 +135,8 @@ def test_from_an_upload_to_an_edit_that_was_picked_and_saved(
     assert read_recipe(saved)["index"] == int(other) - 1
     assert json.loads((run / "picks" / "stars.json").read_text()) == {"stars": [int(other)]}
     page.goto(url)
-    assert page.locator(".queue .chip.good:has-text('done')").count() == 3  # edit, render, pick
+    done = page.locator(".queue .chip.good:has-text('done')")
+    playwright.expect(done).to_have_count(3, timeout=30_000)  # edit, render, pick
     page.goto(f"{url}?q=grows%20hybrid")
     assert page.locator(".run").count() == 1
     page.goto(f"{url}?q=nothing")

@@ -56,7 +56,10 @@ class Worker:
         self._writing = threading.Lock()
 
     def __enter__(self) -> Worker:
-        self._path.parent.mkdir(exist_ok=True)
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SparksError(f"cannot write {self._path.parent}: {error.strerror}") from error
         self.sign()
         self._thread.start()
         return self
@@ -199,7 +202,7 @@ class Claims:
         """The piece, if nobody living has it.
 
         Raises:
-            SparksError: a link leads out of the folder.
+            SparksError: the folder cannot be written, or a link leads out of it.
         """
         place = self.folder / "claims" / piece
         check_inside(self.folder, place)
@@ -207,7 +210,6 @@ class Claims:
         if numbers and self._holds(piece, place / f"{numbers[-1]}.json"):
             return None
         number, token = (numbers or [0])[-1] + 1, secrets.token_hex(8)
-        place.mkdir(parents=True, exist_ok=True)
         content = {"token": token, "worker": self.worker.name}
         if not _create(place / f"{number}.json", content):
             return None
@@ -264,12 +266,20 @@ def _numbers(place: Path) -> list[int]:
 
 
 def _create(file: Path, content: dict[str, Any]) -> bool:
+    """Make a file that is not there; False if another process was first.
+
+    Raises:
+        SparksError: it cannot be written.
+    """
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except OSError:  # another was first; or the piece is published, and the folder gone
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream)
+    except (FileExistsError, FileNotFoundError):  # or the piece was published, its folder removed
         return False
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(content, stream)
+    except OSError as error:
+        raise SparksError(f"cannot write {file}: {error.strerror}; make room there") from error
     return True
 
 

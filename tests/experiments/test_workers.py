@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sparks.claims import Claims, Watch, Worker, workers
+from sparks.errors import SparksError
 from sparks.experiments.ablate import plan_ablation, settings_of
 from sparks.experiments.bench import work_on
 from sparks.experiments.cells import finished, load_plan
@@ -121,6 +122,15 @@ def test_a_claim_that_was_never_finished_is_taken_over(tmp_path: Path) -> None:
         claim = claims.take("p")
         assert claim is not None
         assert claim.number == 2
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with Worker(tmp_path) as worker:
+        (tmp_path / "claims").write_text("no folder")
+        with pytest.raises(SparksError, match=r"cannot write .*claims/p/1.json: Not a directory"):
+            Claims(tmp_path, worker).take("p")
+    with pytest.raises(SparksError, match=r"cannot write .*workers: No such file"):
+        Worker(tmp_path / "gone").__enter__()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from sparks.experiments.bench import run_experiment, work_on
 from sparks.experiments.cells import Cell, Plan, load_plan
 from sparks.experiments.devices import Place
 from sparks.experiments.progress import Progress
+from sparks.experiments.running import _take_up
 from sparks.experiments.tasks import Task, task_list
 from sparks.experiments.work import CellWork, _Cells
 from sparks.media.clip import write_clip
@@ -135,6 +136,25 @@ def test_a_cell_over_which_workers_die_in_vain_has_failed(tmp_path: Path) -> Non
         forget(tmp_path, worker.name)
     with pytest.raises(SparksError, match="its worker died 3 times at this point"):
         work_on(tmp_path)
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_what_was_cut_short_is_taken_up_unless_it_is_timed(tmp_path: Path, timed: bool) -> None:
+    cell = Cell("a", TASKS[0].name, {"seed": 1}, alone=timed)
+    with Worker(tmp_path, "first") as worker:
+        first = Claims(tmp_path, worker).take(cell.piece)
+        assert first is not None
+        first.home.mkdir()
+        for name in ("config.yaml", "history.jsonl", ".lock", ".state-abcdefgh.safetensors"):
+            (first.home / name).write_text("of the first")
+        (first.home / "run.json").write_text('{"source": {}}')
+    with Worker(tmp_path, "second") as worker:
+        second = Claims(tmp_path, worker).take(cell.piece)
+        assert second is not None
+        assert not _take_up(tmp_path, cell, second)
+    names = {path.name for path in second.home.iterdir()} if second.home.is_dir() else set()
+    assert names == (set() if timed else {"config.yaml", "history.jsonl", "run.json"})
+    assert (first.home / "history.jsonl").read_text() == "of the first"  # it may still be written
 
 
 def test_others_see_what_is_done_what_runs_and_what_failed(

@@ -288,3 +288,13 @@ def test_the_command_refuses_what_it_cannot_use(sparks: Sparks, tmp_path: Path) 
     (tmp_path / "ragged.csv").write_text("scenario,method\na\n")
     with pytest.raises(SparksError, match="line 2 has not as many cells"):
         report(str(tmp_path / "ragged.csv"), Asked())
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_the_ballots_of_one_person_are_counted(tmp_path: Path) -> None:
+    alone = [row for row in survey() if row["participant"] == survey()[0]["participant"]]
+    titles = [section.title for section in report(write(tmp_path / "one.csv", alone), Asked())]
+    assert "Without any one participant" not in titles
+    assert "Without any one participant" in [
+        section.title for section in report(write(tmp_path / "all.csv", survey()), Asked())
+    ]

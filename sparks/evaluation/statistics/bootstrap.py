@@ -25,7 +25,9 @@ def intervals(
     drawn: dict[str, list[Array]] = {name: [] for name in Standing.__dataclass_fields__}
     for counts in _resampled(survey, rng, resamples):
         weights = times_drawn(len(counts.scenarios), rng)
-        for name, values in vars(counts.standing(weights, denominator)).items():
+        with np.errstate(invalid="ignore"):  # where nobody drawn has voted
+            standing = counts.standing(weights, denominator)
+        for name, values in vars(standing).items():
             drawn[name].append(values)
     low, high = (
         Standing(**{name: np.nanquantile(values, level, axis=0) for name, values in drawn.items()})

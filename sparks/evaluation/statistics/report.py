@@ -122,7 +122,8 @@ def _of_votes(votes: Votes, options: Asked) -> Iterator[Section]:
     yield _strengths(votes)
     yield from _tests(counts, options)
     yield _agreement(votes)
-    yield _leave_one_out(votes, options)
+    if len(votes.participants) > 1:
+        yield _leave_one_out(votes, options)
 
 
 def _of_counts(counts: Counts, options: Asked) -> Iterator[Section]:

@@ -110,7 +110,9 @@ def test_a_quoted_command_can_be_typed(command: str, place: Path, sparks: Sparks
     words = as_typed(command, place)
     for name in re.findall(r"[\w./-]+\.yaml", command):
         if not (place / name).exists():
-            (place / name).write_text("a: {}\nb: {seed: 7}\n")
+            own = ROOT / name  # a file that the page names may be the repository's
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(own.read_text() if own.is_file() else "a: {}\nb: {seed: 7}\n")
     if words[0] in REHEARSED and len(words) > 1 and "--resume" not in words:
         code, _, err = sparks(*words, "--dry-run")
         assert code == 0, err

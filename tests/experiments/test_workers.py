@@ -154,7 +154,7 @@ def test_executors_keep_their_promises(
     ("name", "how", "told"),
     [
         ("processes", signal.SIGKILL, "a worker process was ended (signal 9); another goes on, "),
-        ("ray", signal.SIGKILL, "an actor died at a; another goes on: "),
+        ("ray", signal.SIGKILL, "; another goes on: The actor died"),
         ("submitit", signal.SIGUSR2, ""),
     ],
 )

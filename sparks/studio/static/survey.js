@@ -84,6 +84,11 @@ function keep() {
     .then(said => { waiting -= 1; if (!waiting) kept.textContent = said; });
   storing = storing.then(store);  // in the order in which they were made
 }
+form.addEventListener('submit', event => {  // what is on its way arrives before the answer
+  if (!waiting) return;
+  event.preventDefault();
+  storing.then(() => form.requestSubmit(event.submitter));
+});
 addEventListener('pagehide', () => { if (waiting) navigator.sendBeacon(choices, fields()); });
 form.addEventListener('change', event => {
   const { type, name, value } = event.target;

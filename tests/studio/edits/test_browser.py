@@ -16,6 +16,7 @@ import pytest
 from sparks.media.clip import read_clip
 from sparks.pocket.tasks import default_task
 from sparks.runs.recipes import read_recipe
+from tests.studio.browser import until
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -108,9 +109,10 @@ def test_from_an_upload_to_an_edit_that_was_picked_and_saved(
     page.wait_for_selector(".chip.good:has-text('finished')")
     page.wait_for_selector("text=Held-out judge")
     assert page.locator("#videos figure:not([hidden])").count() == 3
-    page.wait_for_function(
+    until(
+        page,
         "[...document.querySelectorAll('#videos figure:not([hidden]) video')]"
-        ".every(v => v.readyState >= 2 && v.currentTime > 0.2)"
+        ".every(v => v.readyState >= 2 && v.currentTime > 0.2)",
     )
     times = page.evaluate("[...document.querySelectorAll('#videos video')].map(v => v.currentTime)")
     assert max(times[:3]) - min(times[:3]) < 0.15  # in step

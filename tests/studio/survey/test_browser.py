@@ -15,6 +15,7 @@ from sparks.studio.survey.export import export
 from sparks.studio.survey.making import make
 from sparks.studio.survey.orders import PLACES
 from sparks.studio.survey.study import read_study
+from tests.studio.browser import until
 from tests.studio.survey.conftest import Server
 from tests.studio.survey.test_making import RANKS
 
@@ -149,9 +150,7 @@ def test_choices_are_kept_as_they_are_made(study: Path, server: Server, chromium
     assert page.locator("#candidate-B .achieved input").is_checked()
     page.get_by_role("button", name="Send").click()  # the browser itself says what is missing
     assert page.url.endswith("/page/1")
-    page.wait_for_function(
-        "[...document.forms[0].querySelectorAll('video')].every(v => v.readyState > 2)"
-    )
+    until(page, "[...document.forms[0].querySelectorAll('video')].every(v => v.readyState > 2)")
     page.locator("#candidate-C .larger").click()
     assert page.locator("dialog").is_visible()
     page.keyboard.press("Escape")

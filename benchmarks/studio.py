@@ -6,11 +6,13 @@ it reads every folder; then it looks whether any has changed; then another serve
 one stored. The last row searches. Fails if a list of what is indexed takes a second.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -38,13 +40,19 @@ def make(root: Path, count: int) -> None:
     (root / "bench" / "plan.json").write_text("{}")
 
 
-def serve(root: Path) -> subprocess.Popen[str]:
-    """A server that answers."""
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[None]:
+    """While a server answers; its small files are asked for once."""
     command = [sys.executable, "-m", "sparks.cli", "studio", str(root), "--devices", "cpu"]
     server = subprocess.Popen([*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     server.stdout.readline()
-    return server
+    try:
+        ask("/static/base.css")
+        yield
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def ask(path: str) -> float:
@@ -60,24 +68,14 @@ def main(count: int) -> int:
         root = Path(scratch) / "runs"
         make(root, count)
         times: dict[str, float] = {}
-        server = serve(root)
-        try:
-            ask("/static/base.css")
+        with serving(root):
             times["read for the first time"] = ask("/")
             time.sleep(1.5)
             times["indexed, looked at again"] = ask("/")
-        finally:
-            server.terminate()
-            server.wait()
-        server = serve(root)
-        try:
-            ask("/static/base.css")
+        with serving(root):
             times["indexed, by another server"] = ask("/")
             time.sleep(1.5)
             times["searched"] = ask("/?q=spins+hybrid")
-        finally:
-            server.terminate()
-            server.wait()
     print(f"| {count:,} runs | seconds |\n| --- | ---: |")
     for what, seconds in times.items():
         print(f"| {what} | {seconds:.2f} |")

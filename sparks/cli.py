@@ -92,24 +92,29 @@ _Folder = Annotated[
     ),
 ]
 
+_Video = Annotated[
+    Path | None,
+    typer.Argument(parser=place, metavar="VIDEO", help="Source; bundled task if left out."),
+]
+_Prompt = Annotated[str | None, typer.Option(help="What the edit shall show.")]
+_StaticPrompt = Annotated[str | None, typer.Option(help="What the source shows.")]
+_PrefixFrames = Annotated[int | None, typer.Option(help="K: keep the first K frames.")]
+_Window = Annotated[
+    str | None, typer.Option(metavar="START:END", help="Regenerate these seconds only.")
+]
+
 
 @app.command()
 def solve(
-    video: Annotated[
-        Path | None,
-        typer.Argument(parser=place, metavar="VIDEO", help="Source; bundled task if left out."),
-    ] = None,
-    prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
-    static_prompt: Annotated[str | None, typer.Option(help="What the source shows.")] = None,
+    video: _Video = None,
+    prompt: _Prompt = None,
+    static_prompt: _StaticPrompt = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What guidance avoids.")] = None,
     solver: _Solver = None,
     model: _Model = None,
     critic: _Critic = None,
-    prefix_frames: Annotated[int | None, typer.Option(help="K: keep the first K frames.")] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(metavar="START:END", help="Regenerate these seconds only."),
-    ] = None,
+    prefix_frames: _PrefixFrames = None,
+    window: _Window = None,
     budget: _Budget = None,
     seed: Annotated[int | None, typer.Option(help="Of noise and search, from 0.")] = None,
     set_: _Set = None,
@@ -203,20 +208,14 @@ def solve(
 
 @app.command()
 def screen(
-    video: Annotated[
-        Path | None,
-        typer.Argument(parser=place, metavar="VIDEO", help="Source; bundled task if left out."),
-    ] = None,
-    prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
-    static_prompt: Annotated[str | None, typer.Option(help="What the source shows.")] = None,
+    video: _Video = None,
+    prompt: _Prompt = None,
+    static_prompt: _StaticPrompt = None,
     solver: _Solver = None,
     model: _Model = None,
     critic: _Critic = None,
-    prefix_frames: Annotated[int | None, typer.Option(help="K: keep the first K frames.")] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(metavar="START:END", help="Regenerate these seconds only."),
-    ] = None,
+    prefix_frames: _PrefixFrames = None,
+    window: _Window = None,
     seed: Annotated[int | None, typer.Option(help="Of noise and search, from 0.")] = None,
     set_: _Set = None,
     config: _Config = None,
@@ -266,7 +265,7 @@ def transfer(
     video: Annotated[
         Path | None, typer.Option(parser=place, metavar="PATH", help="Bundled task if left out.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="What the edit shall show.")] = None,
+    prompt: _Prompt = None,
     static_prompt: Annotated[str | None, typer.Option(help="What the video shows.")] = None,
     model: _Model = None,
     critic: _Critic = None,
@@ -526,7 +525,7 @@ def doctor(model: _Model = None, critic: _Critic = None, json_: _Json = False) -
 def plugins(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """List solvers, critics, editors, spaces and metrics, and what keeps any from being used."""
+    """List the plugins of every kind, and what keeps any from being used."""
     with contextlib.redirect_stdout(sys.stderr):
         from rich.console import Console
 

@@ -75,9 +75,9 @@ def at_home(path: str) -> str:
         raise SparksError(f"{path}: {error}; set HOME, or write the whole path") from error
 
 
-def place(path: str) -> Path:
-    """A path of the command line."""
-    return Path(at_home(path))
+def place(path: str | Path) -> Path:
+    """A path of the command line, which defaults to one that is already made."""
+    return Path(at_home(str(path)))
 
 
 def opened_itself(path: str, flags: int) -> int:

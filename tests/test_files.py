@@ -63,6 +63,7 @@ def test_home_is_home_wherever_a_path_is_given(
     (tmp_path / "mine.yaml").write_text("seed: 7\n")
     (tmp_path / "mine.py").write_text("class Mine: pass\n")
     assert place("~/out") == tmp_path / "out"
+    assert place(Path("runs")) == Path("runs")  # an option left out is at its default
     assert read_raw("~/mine.yaml") == {"seed": 7}
     assert Registry("spaces").get("~/mine.py:Mine").__name__ == "Mine"
     assert find("~") == tmp_path

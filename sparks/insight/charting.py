@@ -17,6 +17,7 @@ from sparks.insight.embedding import METHODS, TITLES, library
 from sparks.insight.neighbours import apart, cosine_distances, gram, grouping, pairs
 from sparks.insight.page import write_page
 from sparks.insight.tuned import WHAT, Tuned, read_runs, vectors
+from sparks.runs.folder import new_folder
 
 Array = npt.NDArray[np.floating[Any]]
 _MOST_LABELS = 20  # colours that can be told apart, more or less
@@ -45,7 +46,7 @@ class Chart:
 
 def chart(
     folders: Sequence[Path],
-    output: Path,
+    output: Path | None,
     *,
     of: Sequence[str] = WHAT,
     methods: Sequence[str] = ("pca", "tsne"),
@@ -56,7 +57,7 @@ def chart(
 
     Args:
         folders: of runs, or of many.
-        output: where to write.
+        output: where to write; a new folder in `runs` by default.
         of: `alpha`, `delta_v`.
         methods: of METHODS.
         colour: a field of the runs; `asks` where they have it, else `prompt`.
@@ -76,6 +77,7 @@ def chart(
     charts = [each for what in of for each in _charts(what, methods, runs, count)]
     groups = {each.what: _grouping(each, colour) for each in charts if each.method == methods[0]}
     content = {"colour": colour, "grouping": groups, "maps": [_content(each) for each in charts]}
+    output = output or new_folder("map")  # not before there is something to write
     draw(output / "map.png", charts, colour)
     write_page(output / "index.html", charts, runs, colour, groups)
     write_text(output / "map.json", json.dumps(content, indent=1) + "\n")

@@ -89,11 +89,10 @@ def map_(
     """
     with contextlib.redirect_stdout(sys.stderr):
         from sparks.insight.charting import chart, check
-        from sparks.runs.folder import new_folder
 
         chosen = {"of": _names(of), "methods": _names(method)}
         check(**chosen)
-        result = chart(runs, output or new_folder("map"), **chosen, colour=colour, count=pairs)
+        result = chart(runs, output, **chosen, colour=colour, count=pairs)
     typer.echo(json.dumps(result) if json_ else f"Written to {result['folder']}.")
 
 

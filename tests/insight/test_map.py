@@ -152,6 +152,7 @@ def test_what_cannot_be_drawn_is_told(
 
 def test_too_few_runs_and_other_shapes_are_told(sparks: Sparks, runs: Path, tmp_path: Path) -> None:
     assert "needs three" in sparks("map", "first")[2]
+    assert not list(Path("runs").glob("*-map"))  # nothing is made for what is refused
     assert "no finished run" in sparks("map", str(tmp_path))[2]
     odd = tmp_path / "odd"
     shutil.copytree(next(runs.iterdir()), odd)

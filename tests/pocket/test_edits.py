@@ -1,5 +1,7 @@
 """What critics learn from: edits as searches make them, and how close each came."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -40,16 +42,33 @@ def test_searches_come_to_please_the_critic(
     editor: LTX2Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edits, "CLIMBED", 4)
+    with _critic() as please:
+        climbed = edits.searched_edits(editor, 2, 2, please)
+        assert len(climbed) == 4
+        odds = [_odds(please, climbed[torch.arange(i, i + 2)]) for i in (0, 2)]
+    assert odds[1].mean() > odds[0].mean()
+
+
+def test_evolution_ends_at_the_best_it_saw(
+    editor: LTX2Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edits, "WANDERED", 2)
+    monkeypatch.setattr(edits, "KEEP_EVERY", 1)
+    with _critic() as please:
+        wandered = edits.evolved_edits(editor, 2, 2, please)
+        *tried, best = _odds(please, wandered).view(4, 2)
+    assert (best >= torch.stack(tried).amax(0) - 0.1).all()  # frames are kept as bytes
+    assert torch.isclose(best, torch.stack(tried), atol=0.1).any(0).all()
+
+
+@contextmanager
+def _critic() -> Iterator[edits.Pleasing]:
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         weights_path() / "critic", dtype=torch.float32
     )
     tokenizer = AutoTokenizer.from_pretrained(weights_path() / "critic")
     with quick_vision(model.model.visual):
-        please = pleasing(model.eval().requires_grad_(False), tokenizer, CPU)
-        found = edits.searched_edits(editor, 2, 2, please)
-        assert len(found) == 4
-        odds = [_odds(please, found[torch.arange(i, i + 2)]) for i in (0, 2)]
-    assert odds[1].mean() > odds[0].mean()
+        yield pleasing(model.eval().requires_grad_(False), tokenizer, CPU)
 
 
 def _odds(please: edits.Pleasing, clips: edits.Shown) -> Tensor:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLLTX2Video
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
-PATCHES = 4  # on the side of a frame
 QUESTIONS = 8  # on every clip of a training step
 TRACKED = 7  # numbers by which a frame's object is described
 STAY = ACTIONS.index("stay")
@@ -52,10 +51,12 @@ class Sizes:
     layers: int = 3
     vision_hidden: int = 128
     vision_depth: int = 3
+    patches: int = 4  # on the side of a frame
 
 
 GUIDE = Sizes()  # the critic that searches ask
-JUDGE = Sizes(hidden=112, layers=3, vision_hidden=96, vision_depth=3)  # held out: it only judges
+# Held out: it only judges. It looks closer than the guide, or it would be pleased by the same.
+JUDGE = Sizes(hidden=112, layers=3, vision_hidden=96, vision_depth=4, patches=8)
 
 
 class Questions:
@@ -74,7 +75,8 @@ class Questions:
         self.indices = select(world.NUM_FRAMES, WATCHED, "linspace")
         seconds = 2 * (self.indices[-1] - self.indices[0] + 1) / WATCHED / float(world.FPS)
         texts = [QUESTION.replace("{prompt}", prompt) for prompt in every_prompt()]
-        grid = (WATCHED // 2, PATCHES, PATCHES)
+        across = world.SIZE // model.config.vision_config.patch_size
+        grid = (WATCHED // 2, across, across)
         inputs = question_inputs(tokenizer, model.config, texts, grid, seconds)
         positions, _ = model.model.get_rope_index(
             input_ids=inputs["input_ids"],
@@ -178,13 +180,13 @@ def train_critic(
         layers=sizes.layers,
         vision_hidden=sizes.vision_hidden,
         vision_depth=sizes.vision_depth,
-        patch_size=world.SIZE // PATCHES,
+        patch_size=world.SIZE // sizes.patches,
         seed=seed,
     )
     if start is not None:
         model.load_state_dict(start.state_dict())
     model = model.to(device)
-    tokens = (PATCHES // 2) ** 2
+    tokens = (sizes.patches // 2) ** 2
     eyes = nn.Linear(sizes.hidden * tokens, 2 * TRACKED + len(COLOURS) + len(SHAPES)).to(device)
     questions = Questions(model, tokenizer, device)
     reel = Reel(vae, course, pool)

@@ -8,7 +8,7 @@ please a critic, which show the next ones what to doubt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -33,7 +33,9 @@ SEARCHED = 64  # at once, with their gradients
 LOOKED = 5  # places that a search looks at, each under noise of its own, before it climbs
 SPREAD = 1.5  # most standard deviation of random coordinates, as in the solver `hybrid`
 CLIMBED = 8  # steps of a search
-KEEP_EVERY = 4  # of them
+WANDERED = 15  # of one without gradient, after as many looks
+NEARBY = 0.7  # its first step, of the distance of a look; the last is a quarter of that
+KEEP_EVERY = 4  # steps
 SAMPLING = Sampling(num_inference_steps=8, grad_steps=4)
 
 #: Log odds `[B]` that frames `[B, T, 3, H, W]` in [0, 1] show what was asked for.
@@ -63,19 +65,40 @@ def searched_edits(editor: LTX2Editor, count: int, seed: int, pleasing: Pleasing
 
     def edit(take: _Take) -> Iterator[Tensor]:
         please = pleasing(take.scenes, take.wordings)
-        z, sound, frames = take.best_of(LOOKED, please)
-        yield frames
-        z = z.requires_grad_()
+        best = take.best_of(LOOKED, please)
+        yield best.frames
+        z = best.z.requires_grad_()
         stepper = torch.optim.Adam([z], take.space.rate)
         for step in range(1, CLIMBED + 1):
             with torch.enable_grad():
-                frames = take.render(z, sound, gradient=True)
+                frames = take.render(z, best.sound, gradient=True)
                 (z.grad,) = torch.autograd.grad(-F.logsigmoid(please(frames)).sum(), z)
             stepper.step()
             if step % KEEP_EVERY == 0:
                 yield frames.detach()
 
     return _edited(editor, count, seed, edit, SEARCHED)
+
+
+def evolved_edits(editor: LTX2Editor, count: int, seed: int, pleasing: Pleasing) -> Shown:
+    """Of `count` searches without gradient: the best look, every KEEP_EVERY-th step, the best step.
+
+    They step from the best so far, ever less far, as evolution does; so what they end at is what
+    pleases a critic, rightly or not, and the steps are what lies next to it.
+    """
+
+    def edit(take: _Take) -> Iterator[Tensor]:
+        please = pleasing(take.scenes, take.wordings)
+        best = take.best_of(WANDERED, please)
+        yield best.frames
+        for step in range(1, WANDERED + 1):
+            near = take.near(best, NEARBY * 0.25 ** (step / WANDERED), please)
+            if step % KEEP_EVERY == 0:
+                yield near.frames
+            best = near.or_better(best)
+        yield best.frames
+
+    return _edited(editor, count, seed, edit, TOGETHER)
 
 
 @torch.no_grad()
@@ -96,6 +119,26 @@ def _edited(
                 frames.append((255 * made).round().byte())
                 scenes.append(take.scenes)
     return shown(torch.cat(frames), each(torch.cat, *scenes), doubted=True)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where searches of `B` clips are, and what is seen there."""
+
+    z: Tensor  # [B, k]
+    sound: Tensor  # [B, Ca, L, M], beside what z adds to it
+    noise: Tensor  # [B, tokens, channels]
+    frames: Tensor  # [B, T, 3, H, W]
+    odds: Tensor  # [B] of a yes
+
+    def or_better(self, other: _Place) -> _Place:
+        """Of each clip the place with the higher odds."""
+        better = other.odds > self.odds
+
+        def pick(parts: tuple[Tensor, Tensor]) -> Tensor:
+            return torch.where(better.view(-1, *[1] * (parts[0].ndim - 1)), parts[1], parts[0])
+
+        return each(pick, self, other)
 
 
 class _Take:
@@ -141,24 +184,27 @@ class _Take:
         """Random places `[B, k]` of the space, nearer and farther."""
         return SPREAD * self.uniform()[:, :, 0, 0] * self.normal(self.space.dim)
 
-    def best_of(self, count: int, please: Please) -> tuple[Tensor, Tensor, Tensor]:
-        """Coordinates, sound and frames of the best of some places, whose noise stays."""
-        best: list[Tensor] = []
+    def best_of(self, count: int, please: Please) -> _Place:
+        """The best of some places; the noise of each stays the clip's."""
+        best: _Place | None = None
         for _ in range(count):
             self._conditioning = self._renoised()
-            z = self.coordinates()
             sound = (self.uniform() < 0.5) * self.uniform(1.3) * (self.silence - self.alpha)
-            frames = self.render(z, sound)
-            new = [z, sound, frames, self._conditioning.noise_video, please(frames)]
-            best = best or new
-            better = new[-1] > best[-1]
-            best = [
-                torch.where(better.view(-1, *[1] * (one.ndim - 1)), one, other)
-                for one, other in zip(new, best, strict=True)
-            ]
-        z, sound, frames, noise, _ = best
-        self._conditioning = replace(self._conditioning, noise_video=noise)
-        return z, sound, frames
+            place = self._look(self.coordinates(), sound, please)
+            best = place if best is None else best.or_better(place)
+        assert best is not None
+        self._conditioning = replace(self._conditioning, noise_video=best.noise)
+        return best
+
+    def near(self, place: _Place, distance: float, please: Please) -> _Place:
+        """A random step from a place, under its noise."""
+        z = place.z + distance * self.coordinates()
+        louder = 0.5 * distance * self.normal(1, 1, 1) * (place.sound != 0)
+        return self._look(z, place.sound + louder * (self.silence - self.alpha), please)
+
+    def _look(self, z: Tensor, sound: Tensor, please: Please) -> _Place:
+        frames = self.render(z, sound)
+        return _Place(z, sound, self._conditioning.noise_video, frames, please(frames))
 
     def _renoised(self) -> LTX2Conditioning:
         old = self._conditioning

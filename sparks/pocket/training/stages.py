@@ -130,7 +130,7 @@ def edits(training: Training) -> Made:
     """Nothing of the model, but what its critics learn from: see `_pool`."""
     from sparks.editors import LTX2Editor
     from sparks.pocket.training.critic import pleasing, quick_vision, train_critic
-    from sparks.pocket.training.edits import random_edits, searched_edits
+    from sparks.pocket.training.edits import evolved_edits, random_edits, searched_edits
 
     def make() -> dict[str, Tensor]:
         editor = LTX2Editor(str(training.output), device=training.device, dtype=torch.float32)
@@ -143,10 +143,13 @@ def edits(training: Training) -> Made:
             scout, words = train_critic(video, course, pool=some, name="scout")
         with quick_vision(scout.model.visual):
             please = pleasing(scout, words, training.device)
-            pool = some.join(searched_edits(editor, training.amount(512), training.seed, please))
+            climbed = searched_edits(editor, training.amount(512), training.seed, please)
+            wandered = evolved_edits(editor, training.amount(2_048), training.seed + 1, please)
+        pool = some.join(climbed).join(wandered)
         return {"frames": pool.frames, "kept": pool.kept, **vars(pool.scenes)}
 
-    made_once(_pool_path(training), make, torch.device("cpu"))
+    path = training.work / f"edits-{parallel.rank()}-{_made_with(training)}.pt"
+    made_once(path, make, torch.device("cpu"))
     return {}
 
 
@@ -160,21 +163,24 @@ def _critic_of(training: Training) -> tuple[Any, Any]:
 
 
 def _pool(training: Training) -> Shown:
-    """Edits by the denoiser, a third of them by searches that pleased an early critic."""
-    from sparks.pocket.training.shown import shown
+    """Edits by the denoiser, most by searches that pleased a critic: this process's share."""
+    from sparks.pocket.training.shown import each, shown
     from sparks.pocket.world import Scenes
 
-    path = _pool_path(training)
-    if not path.is_file():
-        raise SparksError(f"edits {path} are not made yet: run stage edits first")
-    pool = torch.load(path, map_location=training.device, weights_only=True)
-    frames, itself = pool.pop("frames"), pool.pop("kept")
-    return replace(shown(frames, Scenes(**pool)), kept=itself)
+    paths = sorted(training.work.glob(f"edits-*-{_made_with(training)}.pt"))
+    if not paths:
+        raise SparksError(f"edits in {training.work} are not made yet: run stage edits first")
+    parts = []
+    for path in paths[parallel.rank() % len(paths) :: parallel.size()]:
+        pool = torch.load(path, map_location=training.device, weights_only=True)
+        frames, itself = pool.pop("frames"), pool.pop("kept")
+        parts.append(replace(shown(frames, Scenes(**pool)), kept=itself))
+    return each(torch.cat, *parts)
 
 
-def _pool_path(training: Training) -> Path:
-    digest = _digest(training, "transformer", "connectors")
-    return training.work / f"edits-{parallel.rank()}-{digest}.pt"
+def _made_with(training: Training) -> str:
+    """What edits depend on."""
+    return _digest(training, "transformer", "connectors")
 
 
 def _digest(training: Training, *parts: str) -> str:
@@ -204,7 +210,7 @@ def _critic(training: Training, sizes: Sizes, name: str, answer: Answer) -> Made
 
     (video, _), pool = autoencoders(training), _pool(training)
     number = torch.arange(len(pool), device=training.device)
-    pool = pool[number % 4 != (0 if name == "critic" else 2)]  # each lacks what the other has
+    pool = pool[number % 2 == (1 if name == "critic" else 0)]  # neither sees what the other does
     course = training.course(training.states, 3_600, 128)
     start = _start(training, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(

@@ -29,26 +29,36 @@ def train(
     warm: Annotated[
         bool, typer.Option("--warm", help="Denoiser and critics start from the folder's weights.")
     ] = False,
+    edits: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of bench or ablate whose edits critics learn from; repeatable."),
+    ] = None,
 ) -> None:
     """Train the model's parts, stage by stage; run again to go on where it stopped."""
     import torch
 
-    from sparks.pocket.training.parallel import join
+    from sparks.pocket.training.finished import read_finished
+    from sparks.pocket.training.parallel import join, rank
     from sparks.pocket.training.stages import STAGES, Training
     from sparks.pocket.training.stages import train as run
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    own = join(torch.device(device))
+    finished = read_finished(edits) if edits else None
+    if finished and rank() == 0:
+        typer.echo(f"{len(finished)} videos of finished edits", err=True)
     training = Training(
         output=output,
         work=work or output.with_name(output.name + ".work"),
-        device=join(torch.device(device)),
+        device=own,
         seed=seed,
         scale=scale,
         minutes=minutes,
         clips=clips,
         batch=batch,
         warm=warm,
+        finished=finished,
     )
     run(training, stages.split(",") if stages else tuple(STAGES))
 

@@ -24,6 +24,8 @@ LIST = Path(__file__).with_name("pocket25.yaml")
 DEV_SEED, TEST_SEED = 20280117, 20290423
 HALF_COUNT = 40
 HALVES = {"dev40": DEV_SEED, "test40": TEST_SEED}
+#: Seeds whose clips are for measuring alone, and the lists that are drawn from them.
+NEVER_TRAINED = {SEED: "heldout10", LIST_SEED: LIST.stem, TEST_SEED: "test40"}
 PREFIX_FRAMES = 5
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sparks.pocket.training.critic import Answer, Sizes
+    from sparks.pocket.training.finished import Finished
     from sparks.pocket.training.shown import Shown
 
 
@@ -39,11 +40,17 @@ class Training:
     clips: int = 80_000  # encoded for the denoiser
     batch: float = 1.0  # of all batch sizes
     warm: bool = False  # denoiser and critics go on from the weights in the model folder
+    finished: Finished | None = None  # edits by searches, which critics learn from as well
 
     @property
     def states(self) -> Path:
         """Where training states are; going on from weights is a training of its own."""
         return self.work / "warm" if self.warm else self.work
+
+    @property
+    def critic_states(self) -> Path:
+        """Where those of critics are; learning from other edits is a training of its own."""
+        return self.states / self.finished.digest if self.finished else self.states
 
     def course(self, folder: Path, steps: int, batch: int) -> Course:
         """Of a stage that wants so many steps in such batches: what of them this process draws."""
@@ -163,7 +170,10 @@ def _critic_of(training: Training) -> tuple[Any, Any]:
 
 
 def _pool(training: Training) -> Shown:
-    """Edits by the denoiser, most by searches that pleased a critic: this process's share."""
+    """Edits by the denoiser, most by searches that pleased a critic: this process's share.
+
+    With its share of the finished ones, if there are any.
+    """
     from sparks.pocket.training.shown import each, shown
     from sparks.pocket.world import Scenes
 
@@ -175,6 +185,8 @@ def _pool(training: Training) -> Shown:
         pool = torch.load(path, map_location=training.device, weights_only=True)
         frames, itself = pool.pop("frames"), pool.pop("kept")
         parts.append(replace(shown(frames, Scenes(**pool)), kept=itself))
+    if training.finished is not None:
+        parts.append(training.finished.shown(training.work, training.device))
     return each(torch.cat, *parts)
 
 
@@ -211,7 +223,7 @@ def _critic(training: Training, sizes: Sizes, name: str, answer: Answer) -> Made
     (video, _), pool = autoencoders(training), _pool(training)
     number = torch.arange(len(pool), device=training.device)
     pool = pool[number % 2 == (1 if name == "critic" else 0)]  # neither sees what the other does
-    course = training.course(training.states, 3_600, 128)
+    course = training.course(training.critic_states, 3_600, 128)
     start = _start(training, Qwen2_5_VLForConditionalGeneration, name)
     model, tokenizer = train_critic(
         video, course, sizes, pool=pool, name=name, start=start, answer=answer
@@ -239,7 +251,7 @@ def _contrast(training: Training, train: Callable[..., Any], kind: Any, name: st
     from sparks.pocket.contrast_model import save as save_contrast
 
     (video, _), pool = autoencoders(training), _pool(training)
-    course = training.course(training.states, 2_000, 128)
+    course = training.course(training.critic_states, 2_000, 128)
     model, tokenizer = train(video, course, pool, _start(training, kind, name))
     return {name: partial(save_contrast, model=model.half(), tokenizer=tokenizer)}
 
@@ -262,6 +274,9 @@ STAGES: dict[str, Callable[[Training], Made]] = {
     "judge": judge,
 }
 
+#: Those that learn from edits.
+CRITICS = ("critic", "clip", "xclip", "judge")
+
 #: Each stage draws from a seed of its own, which stays when others come before it.
 SEEDS = {
     **{"video_vae": 1, "audio_vae": 2, "text_encoder": 3, "perceptual": 4, "denoiser": 5},
@@ -273,10 +288,16 @@ def train(training: Training, stages: Sequence[str] = tuple(STAGES)) -> None:
     """Write the folder's index and run the stages in their order.
 
     Raises:
-        SparksError: an unknown stage, or one that needs a component not yet trained.
+        SparksError: an unknown stage, one that needs a component not yet trained, or finished
+            edits for stages that learn from none.
     """
     for unknown in set(stages) - set(STAGES):
         raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(STAGES)}")
+    if training.finished is not None and not set(stages) & set(CRITICS):
+        raise SparksError(
+            f"stages {','.join(stages)} learn nothing from finished edits; leave --edits out, or "
+            f"ask for {', '.join(CRITICS)}"
+        )
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
     if parallel.rank() == 0:
         write_index(training.output)  # first: the critics learn from what the model so far makes

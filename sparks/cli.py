@@ -1,6 +1,7 @@
 """The `sparks` command: parse, call one function, print."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import typer
 from sparks.errors import SparksError, printable
 from sparks.evaluation.cli import app as evaluation
 from sparks.files import place
+from sparks.garbage import no_collection
 from sparks.insight.cli import app as insight
 from sparks.pocket.cli import app as pocket
 from sparks.studio.cli import app as studio
@@ -178,10 +180,11 @@ def solve(
     }
     # Libraries may print; standard output belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
-        from sparks.runs.edit import edit, go_on
-        from sparks.runs.progress import reporter, summary
-        from sparks.runs.recipes import repeat
-        from sparks.settings.layers import layers, typed
+        with no_collection():
+            from sparks.runs.edit import edit, go_on
+            from sparks.runs.progress import reporter, summary
+            from sparks.runs.recipes import repeat
+            from sparks.settings.layers import layers, typed
 
         said = typed(options, set_ or [])
         before = {str(recipe): repeat(recipe, said.get("video"))} if recipe else {}
@@ -555,6 +558,7 @@ def main() -> None:
         if message := error.format_message().rstrip("."):
             _refuse(f"{message}; see sparks --help")
         code = error.exit_code  # the help has been shown
+    gc.freeze()  # looking for garbage in all that was imported would be the longest part of ending
     sys.exit(code)
 
 

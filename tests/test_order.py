@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "sparks"
 GROUND = (
     *("registry", "signatures", "terminal", "plugins"),
-    *("files", "locks", "claims", "page", "errors"),
+    *("files", "locks", "claims", "page", "garbage", "errors"),
 )
 ORDER = (
     *(

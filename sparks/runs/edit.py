@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparks.editors.controls import Controls
 from sparks.errors import SparksError
+from sparks.garbage import no_collection
 from sparks.media.clip import Clip, write_clip
 from sparks.models.memory import enough_memory, peak_memory
 from sparks.runs.cache import Cache
@@ -187,6 +188,7 @@ def _followers(folder: Path, prepared: Prepared, closing: contextlib.ExitStack) 
     return followers
 
 
+@no_collection()
 def _conclude(
     run: Run, prepared: Prepared, outcome: Outcome, reporter: Silent, pictures: bool
 ) -> Result:

@@ -19,6 +19,7 @@ import platform
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -198,16 +199,20 @@ class Run:
         self, source: Clip, baseline: Clip, edited: Clip, recipe: str, pictures: bool = True
     ) -> None:
         """Write the videos and, with `pictures`, what puts them side by side."""
-        write_clip(self.folder / "baseline.mp4", baseline, comment=recipe)
-        write_clip(self.folder / "edited.mp4", edited, comment=recipe)
-        if not pictures:
-            return
         trio = {"source": source, "baseline": baseline, "edited": edited}
-        write_clip(
-            self.folder / "side_by_side.mp4", side_by_side(list(trio.values())), comment=recipe
-        )
-        rows = {name: clip.frames for name, clip in trio.items()}
-        contact_sheet(self.folder / "contact_sheet.png", rows)
+        videos = {"baseline.mp4": baseline, "edited.mp4": edited}
+        if pictures:
+            videos["side_by_side.mp4"] = side_by_side(list(trio.values()))
+        with ThreadPoolExecutor() as pool:  # encoders need Python as little as drawing needs them
+            written = [
+                pool.submit(write_clip, self.folder / name, clip, comment=recipe)
+                for name, clip in videos.items()
+            ]
+            if pictures:
+                rows = {name: clip.frames for name, clip in trio.items()}
+                contact_sheet(self.folder / "contact_sheet.png", rows)
+        for each in written:
+            each.result()
 
     def finish(self, result: Result, pictures: bool = True) -> None:
         """Write the curve, with `pictures`, and the result."""

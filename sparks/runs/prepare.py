@@ -18,6 +18,7 @@ from sparks.critics.base import Critic
 from sparks.editors.base import Editor
 from sparks.editors.conditioning import Conditioning
 from sparks.editors.several import SeveralDevices, devices_of
+from sparks.garbage import no_collection
 from sparks.media.clip import Clip, fit_clip, read_clip
 from sparks.models.fingerprint import fingerprints
 from sparks.models.machine import read_dtype
@@ -85,7 +86,7 @@ def prepare(
         SparksError: something about the input is wrong.
     """
     resolved = settings if isinstance(settings, Resolved) else resolve(settings)
-    with quiet_libraries(), enough_memory("loading and encoding"):
+    with no_collection(), quiet_libraries(), enough_memory("loading and encoding"):
         workshop = _Workshop(resolved, reporter or Silent(), cache or Cache(), budget)
         return workshop.prepare(begun or {})
 
@@ -97,7 +98,7 @@ def open_editor(settings: Settings, reporter: Silent | None = None) -> tuple[Edi
         SparksError: something about them is wrong.
     """
     resolved = resolve(settings)
-    with quiet_libraries(), enough_memory("loading"):
+    with no_collection(), quiet_libraries(), enough_memory("loading"):
         workshop = _Workshop(resolved, reporter or Silent(), Cache(), None)
         workshop.reporter.stage("loading the editor")
         return workshop.editor(workshop.plan())[0], resolved.config
@@ -138,6 +139,8 @@ class _Workshop:
         facts |= {"memory": plan.record()} if plan is not None and plan.large else {}
 
         def render() -> Tensor:
+            if config.guidance.final == config.guidance.tuning:
+                return problem.baseline
             return problem.render(editor.start(conditioning), config.guidance.final)
 
         def baseline() -> Tensor:

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sparks.errors import SparksError
 from sparks.media.clip import (
@@ -264,6 +265,19 @@ def test_side_by_side_enlarges_small_clips_and_keeps_the_last_sound() -> None:
     assert both.duration == pytest.approx(20 / 12.5)
 
 
-def test_contact_sheet_is_a_picture(tmp_path: Path) -> None:
-    contact_sheet(tmp_path / "sheet.png", {"source": clip().frames, "edited": clip().frames})
-    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+def test_contact_sheet_shows_each_clip_in_a_row_from_its_first_frame_to_its_last(
+    tmp_path: Path,
+) -> None:
+    dark_to_bright, small = clip().frames, clip(frames=9, height=32, width=32).frames
+    contact_sheet(
+        tmp_path / "sheet.png", {"source": dark_to_bright, "edited": 1 - small}, columns=5
+    )
+    with Image.open(tmp_path / "sheet.png") as picture:
+        width, height = picture.size
+        row = (0.03 + 0.968 * torch.linspace(0.1, 0.9, 5)) * width  # the middles of the frames
+        levels = [
+            [picture.convert("L").getpixel((int(x), int(height * y))) for x in row]
+            for y in (0.35, 0.8)
+        ]
+    assert levels[0] == pytest.approx([0, 64, 128, 191, 255], abs=3)
+    assert levels[1] == pytest.approx([255, 191, 128, 64, 0], abs=3)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from sparks.editors.guidance import Guidance
 from sparks.media.clip import write_clip
 from sparks.runs.cache import Cache
 from sparks.runs.prepare import Prepared, prepare
@@ -119,3 +120,17 @@ def test_the_prompt_only_render_at_full_guidance_is_made_once_for_equal_edits() 
     assert editor.forwards == once
     assert not torch.equal(prepared(cache, seed=1).baseline(), expected)
     assert editor.forwards > once
+
+
+def test_what_the_search_is_compared_with_is_not_rendered_again_under_the_same_guidance() -> None:
+    plain = Guidance()
+    made = prepared(guidance={"tuning": plain, "final": plain})
+    editor: Any = made.problem.editor
+    again = made.problem.render(editor.start(made.problem.conditioning), plain)
+    searched, before = made.problem.baseline, editor.forwards
+    assert torch.equal(made.baseline(), searched)
+    assert torch.equal(again, searched)
+    assert editor.forwards == before
+    video = {"guidance_scale": 3.0}
+    other = prepared(guidance={"tuning": plain, "final": {"video": video}})
+    assert not torch.equal(other.baseline(), other.problem.baseline)

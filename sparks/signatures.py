@@ -38,7 +38,9 @@ def option_hints(factory: Callable[..., Any]) -> dict[str, Any]:
     if not inspect.isfunction(function):
         return {}
     try:
-        hints = get_type_hints(function, localns=_imported_for_checkers(function.__module__))
+        hints = get_type_hints(
+            function, localns=_imported_for_checkers(function.__module__), include_extras=True
+        )
     except (NameError, TypeError) as error:
         raise _uncheckable(factory, "options", error) from error
     hints.pop("return", None)

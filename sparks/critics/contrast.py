@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -125,7 +126,7 @@ class _Contrast(ABC):
         *,
         static_prompt: str | None = None,
         contrast: Sequence[str] = (),
-        scale: float = 1.0,
+        scale: Annotated[float, Field(gt=0)] = 1.0,
         device: str | torch.device = "cpu",
         num_frames: int = 8,
         sampling: str = "linspace",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn.functional import interpolate
 from sparks.errors import SparksError
 
 #: Channel mean and standard deviation. The processor's are CLIP's; `legacy` maps [0, 1] to [-1, 1].
+Norm = Literal["clip", "legacy"]
 NORMS = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "legacy": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -32,7 +34,7 @@ class Preprocess:
     temporal_patch_size: int = 2
     merge_size: int = 2
     size: tuple[int, int] | None = None
-    norm: str = "clip"
+    norm: Norm = "clip"
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:

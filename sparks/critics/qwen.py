@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from sparks.critics.chat import answer_ids, question_inputs
 from sparks.critics.loading import load_parts
-from sparks.critics.preprocess import Preprocess
+from sparks.critics.preprocess import Norm, Preprocess
 from sparks.critics.sampling import MODES, glance
 from sparks.errors import SparksError
 
@@ -40,6 +41,9 @@ def yes_no_logits(
     rows = model.lm_head.weight[list(answers)]
     with torch.autocast(hidden.device.type, enabled=False):
         return hidden.float() @ rows.float().T
+
+
+_Side = Annotated[int, Field(ge=1)]
 
 
 class QwenCritic:
@@ -74,10 +78,10 @@ class QwenCritic:
         dtype: str | torch.dtype = "float32",
         num_frames: int = 8,
         sampling: str = "linspace",
-        size: tuple[int, int] | None = None,
+        size: tuple[_Side, _Side] | None = None,
         question: str = QUESTION,
         answers: tuple[str, str] = ("yes", "no"),
-        norm: str = "clip",
+        norm: Norm = "clip",
         fps: float | Fraction = 25,
     ) -> None:
         if sampling not in MODES:

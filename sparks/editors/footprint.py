@@ -3,7 +3,10 @@
 Nothing heavy is imported here, so that memory can be planned before anything is loaded.
 """
 
-STORAGES = ("resident", "fp8", "offload")  # of the denoiser, see `sparks.editors.storage`
+from typing import Literal, get_args
+
+Storage = Literal["resident", "fp8", "offload"]  # of the denoiser, see `sparks.editors.storage`
+STORAGES: tuple[str, ...] = get_args(Storage)
 
 # Activations of a block, in tensors the size of its video tokens (1.2 GiB at 1920 x 4096).
 _BLOCK = 82

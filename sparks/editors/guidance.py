@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PASSES = ("cond", "uncond", "perturbed", "isolated")
+_MOST = {"guidance_scale": 1000, "stg_scale": 1000, "modality_scale": 1000, "rescale": 1}
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,14 @@ class Guidance:
         """Refuse guidance that cannot act.
 
         Raises:
-            SparksError: when STG has no blocks to perturb, or a number is negative.
+            SparksError: when STG has no blocks to perturb, or a number is out of range.
         """
         for modality in (self.video, self.audio):
+            for name, most in _MOST.items():
+                if not 0 <= getattr(modality, name) <= most:
+                    raise SparksError(
+                        f"{name} is {getattr(modality, name)}; it must be from 0 to {most}"
+                    )
             blocks = self._blocks(modality)
             if modality.stg_scale and not blocks:
                 raise SparksError(

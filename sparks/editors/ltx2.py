@@ -14,6 +14,7 @@ from torch import Tensor
 from sparks.editors.choosing import choose, situation
 from sparks.editors.conditioning import LTX2Conditioning, draw_noise, pack_audio, unpack_audio
 from sparks.editors.controls import Controls
+from sparks.editors.footprint import Storage
 from sparks.editors.guidance import UNGUIDED, Guidance
 from sparks.editors.levers import LTX2Levers
 from sparks.editors.loading import ModelSource
@@ -50,7 +51,7 @@ class LTX2Editor(VideoEditor[LTX2Conditioning]):
         dtype: torch.dtype | None = None,
         *,
         levers: LTX2Levers = LTX2Levers(),
-        storage: str = "resident",
+        storage: Storage = "resident",
         text_device: str | None = None,
     ) -> None:
         """Find a model and load its codecs; the other networks follow when first needed.

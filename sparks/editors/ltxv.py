@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from sparks.editors.conditioning import draw_noise, unpack_video
 from sparks.editors.controls import Controls
+from sparks.editors.footprint import Storage
 from sparks.editors.guidance import Guidance
 from sparks.editors.levers import Levers
 from sparks.editors.loading import ModelSource
@@ -24,6 +26,8 @@ from sparks.errors import SparksError
 
 if TYPE_CHECKING:
     from sparks.media.clip import Clip
+
+_Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LTXVEditor(VideoEditor[LTXVConditioning]):
@@ -48,11 +52,11 @@ class LTXVEditor(VideoEditor[LTXVConditioning]):
         dtype: torch.dtype | None = None,
         *,
         levers: Levers = Levers(),
-        storage: str = "resident",
+        storage: Storage = "resident",
         text_device: str | None = None,
-        text_tokens: int = 256,
-        decode_timestep: float = 0.05,
-        decode_noise_scale: float = 0.025,
+        text_tokens: Annotated[int, Field(ge=1)] = 256,
+        decode_timestep: _Share = 0.05,
+        decode_noise_scale: _Share = 0.025,
     ) -> None:
         """Find a model and load its codec; the other networks follow when first needed.
 

@@ -30,6 +30,9 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+_COMPUTED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
 def read_dtype(name: str | None) -> torch.dtype | None:
     """The floating-point type of that name; None leaves the choice.
 
@@ -39,7 +42,7 @@ def read_dtype(name: str | None) -> torch.dtype | None:
     if name is None:
         return None
     dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+    if dtype not in _COMPUTED:
         raise SparksError(f"dtype is {name!r}; choose float32, bfloat16 or float16")
     return dtype
 

@@ -168,7 +168,7 @@ def _search(run: Run, prepared: Prepared, reporter: Silent, pictures: bool = Tru
 
 def _keep(run: Run, prepared: Prepared, reporter: Silent) -> None:
     """See that the candidates stay that the settings ask for, and say how much that is."""
-    most = read_keep(prepared.config.keep)
+    most = read_keep(str(prepared.config.keep))
     if most == 0:
         return
     keeping = Keeping(run.folder, most, prepared.problem)

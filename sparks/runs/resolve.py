@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -22,12 +22,25 @@ from sparks.runs.suitable import check_suitable
 from sparks.runs.trackers import check_trackers
 from sparks.search.budget import Budget
 from sparks.search.protocols import Solver
-from sparks.settings.construct import construct
+from sparks.settings.construct import check_options, construct
 from sparks.settings.layers import merge, recommended, without_code
 from sparks.settings.schema import Config, CriticSettings
 from sparks.settings.yaml import Settings
 from sparks.spaces.base import TEXT_ONLY
 
+# The parts of an edit that are plugins.
+PARTS = {
+    "editor": registry.editors,
+    "space": registry.spaces,
+    "solver": registry.solvers,
+    "critic": registry.critics,
+    "judge": registry.critics,
+}
+# What the program gives a plugin, which is no option of it.
+GIVEN = {
+    "space": ("start", "silence"),
+    **dict.fromkeys(("critic", "judge"), ("device", "fps", "static_prompt", "build")),
+}
 FALLBACK: Settings = {"prefix_frames": 5}  # the paper's K
 
 
@@ -66,8 +79,9 @@ def resolve(
     """
     said = Config.resolve(settings)
     _check(said)
-    if _model_folder(said, fetching=False) is None:
-        _check_audio(said)  # before a model is fetched, which may take long
+    if _model_folder(said, fetching=False) is None:  # it is fetched, which may take long
+        _check_audio(said)
+        _check_options(said, [part for part in PARTS if "name" in (settings.get(part) or {})])
     task = (task or default_task()) if said.video is None else None
     resolved = _checked(settings, _model_folder(said, fetching), task)
     for critic in _critics(resolved.config) if fetching else ():
@@ -105,6 +119,7 @@ def _checked(settings: Settings, folder: Path | None, task: PocketTask | None) -
     editor = declared(registry.editors.get(nearest.editor.name), Editor, "defaults")
     config = Config.resolve(merge(FALLBACK, editor, _asked(task), advice, space, settings))
     _check(config)
+    _check_options(config)
     _check_audio(config)
     if folder is not None:
         check_suitable(config, folder, advice)
@@ -126,16 +141,21 @@ def _asked(task: PocketTask | None) -> Settings:
 
 
 def _check(config: Config) -> None:
-    Budget.parse(config.budget)
-    read_keep(config.keep)
+    calls, windows = Budget.parse(config.budget).qwen_calls, config.critic.windows
+    if calls is not None and calls < windows:
+        raise SparksError(
+            f"budget qwen_calls={calls} does not pay for one evaluation, which takes a call for "
+            f"each of critic.windows={windows}; raise the budget"
+        )
+    read_keep(str(config.keep))
     check_trackers(config.listeners)
-    registry.editors.get(config.editor.name)
-    registry.spaces.get(config.space.name)
-    registry.solvers.get(config.solver.name)
+    for part, table in PARTS.items():
+        if (wanted := getattr(config, part)) is not None:
+            table.get(wanted.name)
     for critic in _critics(config):
-        registry.critics.get(critic.name)
         read_dtype(critic.dtype)
-    check_device(config.device)
+    for device in (config.device, *map(config.editor.options.get, ("device", "text_device"))):
+        check_device(device)
     _check_devices(config)
     read_dtype(config.dtype)
     if config.video is not None:
@@ -144,6 +164,15 @@ def _check(config: Config) -> None:
             raise SparksError(f"no prompt for {config.video}; say what to show with --prompt")
     if config.prefix_frames is not None and config.window is not None:
         raise SparksError("give prefix_frames or window, not both: each says what is regenerated")
+
+
+def _check_options(config: Config, parts: Collection[str] = PARTS) -> None:
+    """Refuse options that the plugins do not take, before any is built."""
+    for part in parts:
+        wanted = getattr(config, part)
+        if wanted is not None:
+            factory = PARTS[part].get(wanted.name)
+            check_options(part, factory, wanted.options, GIVEN.get(part, ()))
 
 
 def _check_devices(config: Config) -> None:

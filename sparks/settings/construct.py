@@ -2,12 +2,13 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from pydantic import ValidationError
 
 from sparks.errors import SparksError, shorten
+from sparks.settings.kinds import check_kinds
 from sparks.settings.yaml import Settings
 from sparks.signatures import field_names, option_hints, option_type
 
@@ -21,19 +22,41 @@ def construct(kind: str, factory: Callable[..., Any], options: Settings, **given
     Raises:
         SparksError: naming the option and the known ones, or the value that was refused.
     """
+    checked = check_options(kind, factory, options, given)
     parameters = inspect.signature(factory).parameters
-    options_known = [name for name in parameters if name not in given]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in options:
-        if name not in options_known and not open_ended:
-            raise SparksError(unknown(f"{kind}.{name}", name, options_known))
-    accepted = {k: v for k, v in given.items() if k in parameters or open_ended}
-    checked = {name: _typed(kind, factory, name, value) for name, value in options.items()}
+    accepted = {k: v for k, v in given.items() if k in parameters or _open_ended(factory)}
     try:
         return factory(**accepted, **checked)
     except (TypeError, ValueError) as error:
         shown = ", ".join(f"{name}={shorten(repr(value))}" for name, value in options.items())
         raise SparksError(f"{kind} refuses {shown or 'its settings'}: {error}") from error
+
+
+def check_options(
+    kind: str, factory: Callable[..., Any], options: Settings, given: Collection[str]
+) -> Settings:
+    """The user's options as a plugin's annotations want them; nothing is built.
+
+    Args:
+        kind: of the plugin, for messages.
+        factory: the plugin.
+        options: the user's.
+        given: names of what the program gives, which are no options.
+
+    Raises:
+        SparksError: naming the option and the known ones, or the value that is refused.
+    """
+    parameters = inspect.signature(factory).parameters
+    names = [name for name in parameters if name not in given]
+    for name in options:
+        if name not in names and not _open_ended(factory):
+            raise SparksError(unknown(f"{kind}.{name}", name, names))
+    return {name: _typed(kind, factory, name, value) for name, value in options.items()}
+
+
+def _open_ended(factory: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(factory).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _typed(kind: str, factory: Callable[..., Any], name: str, value: Any) -> Any:
@@ -42,7 +65,7 @@ def _typed(kind: str, factory: Callable[..., Any], name: str, value: Any) -> Any
     if name not in hints:
         return value
     try:
-        return option_type(factory, name, hints[name]).validate_python((value,))[0]
+        taken = option_type(factory, name, hints[name]).validate_python((value,))[0]
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join([kind, name, *map(str, first["loc"][1:])])
@@ -52,6 +75,8 @@ def _typed(kind: str, factory: Callable[..., Any], name: str, value: Any) -> Any
             ) from None
         text = shorten(repr(first["input"]))
         raise SparksError(f"{path}={text} is not usable: {first['msg']}") from None
+    check_kinds(value, taken, f"{kind}.{name}")
+    return taken
 
 
 def unknown(key: str, last: str, names: Iterable[str]) -> str:

@@ -12,7 +12,15 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sparks.critics.sampling import Mode
 from sparks.editors.guidance import Guidance, ModalityGuidance
@@ -23,9 +31,11 @@ from sparks.models.weights import BUNDLED
 from sparks.search.evaluation import Watch
 from sparks.search.objective import LatentSchedule, Reduction, Weights
 from sparks.settings.construct import unknown
+from sparks.settings.kinds import check_kinds
 from sparks.settings.layers import merge
 from sparks.settings.yaml import Settings
 
+_Count = Annotated[int, Field(ge=1)]
 _Side = Annotated[int, Field(ge=32)]  # pixels: less than that, LPIPS sees nothing
 Sound = Literal["source", "tuned", "none"]
 
@@ -84,7 +94,7 @@ class CriticSettings(_Plugin):
     dtype: str | None = None
     num_frames: int = Field(default=8, ge=1)
     sampling: Mode = "linspace"
-    windows: int = Field(default=1, ge=1)
+    windows: int = Field(default=1, ge=1, le=1000)
     start: int = Field(default=0, ge=0)
 
     @property
@@ -101,7 +111,7 @@ class ClipSettings(_Section):
     kept.
     """
 
-    size: tuple[int, int] | None = None
+    size: tuple[_Count, _Count] | None = None
     fit: Literal["crop", "squash"] = "crop"
     fps: float | None = Field(default=None, ge=0.1, le=240)
     num_frames: int | None = Field(default=None, ge=2)
@@ -158,7 +168,7 @@ class Config(_Section):
     static_prompt: str | None = None
     negative_prompt: str = ""
     audio_prompt: str | None = None
-    prefix_frames: int | None = None
+    prefix_frames: int | None = Field(default=None, ge=0)
     window: tuple[float, float] | None = None
     model: str = BUNDLED
     device: str | None = None
@@ -177,8 +187,15 @@ class Config(_Section):
     seed: int = Field(default=42, ge=0, lt=2**63)
     sound: Sound = "source"
     preview_every: int | None = Field(default=None, ge=1)
-    keep: str = "best"
+    keep: Annotated[int, Field(ge=1)] | str = "best"
     listeners: tuple[str, ...] = ()
+
+    @field_validator("window")
+    @classmethod
+    def _ends_after_its_start(cls, window: tuple[float, float] | None) -> Any:
+        if window is not None and not 0 <= window[0] < window[1]:
+            raise SparksError(f"window={list(window)} is no START, END in seconds from 0 on")
+        return window
 
     @model_validator(mode="before")
     @classmethod
@@ -199,9 +216,11 @@ class Config(_Section):
         merged = merge(*layers)
         _check_text(merged)
         try:
-            return cls.model_validate(merged)
+            config = cls.model_validate(merged)
         except ValidationError as error:
             raise SparksError(_explain(cls, error)) from None
+        check_kinds(merged, config)
+        return config
 
     def digests(self) -> dict[str, str]:
         """A fingerprint of each setting that a search depends on, to tell whether it was changed.

@@ -45,6 +45,8 @@ class Descent(AskTell):
             raise SparksError(f"lr_schedule is {lr_schedule!r}; choose cosine or constant")
         if lr is not None and not 0 < lr < math.inf:
             raise SparksError(f"lr is {lr}; it must be positive")
+        if not 0 <= lr_floor <= 1:
+            raise SparksError(f"lr_floor is {lr_floor}; it is a share of lr, from 0 to 1")
         check_patience(patience, min_delta)
         self.lr, self.lr_schedule, self.lr_floor = lr, lr_schedule, lr_floor
         self.patience, self.min_delta = patience, min_delta

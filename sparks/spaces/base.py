@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
 from math import prod
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from sparks.editors.controls import Controls
@@ -14,8 +15,14 @@ from sparks.errors import SparksError
 # What a solver without gradients searches unless the user names a space: with the few hundred
 # evaluations of a budget, it cannot learn about thousands of coordinates.
 LOW_DIMENSIONAL: dict[str, Any] = {"name": "temporal"}
-MODES = {"both": ("alpha", "delta_v"), "text": ("delta_v",), "audio": ("alpha",)}
-AUDIO_INITS = ("source", "zero", "random")
+Mode = Literal["both", "text", "audio"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+AudioInit = Literal["source", "zero", "random"]
+MODES: dict[str, tuple[str, ...]] = {
+    "both": ("alpha", "delta_v"),
+    "text": ("delta_v",),
+    "audio": ("alpha",),
+}
 TEXT_ONLY = {"mode": "text", "audio_init": "source"}  # all that an editor without audio leaves
 
 
@@ -80,13 +87,13 @@ class OffsetSpace(ABC):
 
     start: Controls
     _: KW_ONLY
-    mode: str = "both"
-    audio_init: str = "source"
-    audio_init_seed: int = 42
+    mode: Mode = "both"
+    audio_init: AudioInit = "source"
+    audio_init_seed: Seed = 42
 
     def __post_init__(self) -> None:
         _check("space mode", self.mode, tuple(MODES))
-        _check("audio_init", self.audio_init, AUDIO_INITS)
+        _check("audio_init", self.audio_init, get_args(AudioInit))
         untuned = self.start
         if not untuned.has_audio:
             _check_text_only(mode=self.mode, audio_init=self.audio_init)

@@ -7,13 +7,19 @@ coordinates of one control moves it by `sigma * scale * sqrt(k)`. No k x d matri
 
 from dataclasses import dataclass
 from math import inf, prod, sqrt
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Generator, Tensor
 
 from sparks.editors.conditioning import pack_audio, unpack_audio
 from sparks.errors import SparksError
-from sparks.spaces.base import Basis, OffsetSpace
+from sparks.spaces.base import Basis, OffsetSpace, Seed
+
+# Told before anything is loaded, when a user says it.
+_Count = Annotated[int, Field(ge=1)]
+_Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -39,10 +45,10 @@ class TemporalSpace(OffsetSpace):
             to.
     """
 
-    frequencies: int = 4
-    rank: int = 4
-    scale: float = 0.5
-    seed: int = 0
+    frequencies: _Count = 4
+    rank: _Count = 4
+    scale: _Positive = 0.5
+    seed: Seed = 0
     fade: bool = False
     silence: Tensor | None = None
 
@@ -96,9 +102,9 @@ class LowRankSpace(OffsetSpace):
         SparksError: a rank higher than a control's, or a number out of range.
     """
 
-    rank: int = 1
-    scale: float = 0.5
-    seed: int = 0
+    rank: _Count = 1
+    scale: _Positive = 0.5
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         _check_positive(rank=self.rank, scale=self.scale)
@@ -129,9 +135,9 @@ class RandomSpace(OffsetSpace):
         SparksError: more coordinates than elements, or a number out of range.
     """
 
-    k: int = 32
-    scale: float = 0.5
-    seed: int = 0
+    k: _Count = 32
+    scale: _Positive = 0.5
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         _check_positive(k=self.k, scale=self.scale)

@@ -1,4 +1,6 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +14,7 @@ from sparks.search.objective import Weights
 from sparks.settings.construct import construct
 from sparks.settings.layers import assignments, merge, recommended
 from sparks.settings.schema import Config
-from sparks.settings.yaml import presets, read_settings
+from sparks.settings.yaml import parse, presets, read_settings
 from sparks.solvers.adam import Adam
 
 
@@ -199,3 +201,100 @@ def test_the_bundled_model_recommends_the_pocket_preset() -> None:
     from sparks.pocket import weights_path
 
     assert recommended(weights_path()) == read_settings("pocket")
+
+
+# A value of each kind, and what it is not.
+OTHER_KINDS = {
+    "whole number": (["true", "3.0", "3.7", "'3'"], "a whole number|a valid integer|greater than"),
+    "number": (["true", "'0.5'"], "a number"),
+    "switch": (["1", "0", "1.0", "'true'"], "true or false|a valid boolean"),
+}
+LEAVES = {
+    "whole number": [
+        *("seed", "prefix_frames", "clip.num_frames", "sampling.grad_steps", "critic.windows"),
+        *("guidance.final.skip_step", "objective.max_pairs", "preview_every", "solver.patience"),
+        *("space.rank", "space.seed", "editor.levers.keep_blocks"),
+    ],
+    "number": [
+        *("clip.fps", "guidance.final.video.guidance_scale", "objective.weights.lpips"),
+        *("solver.lr", "solver.lr_floor", "space.scale", "screen"),
+    ],
+    "switch": ["sampling.checkpointing", "editor.levers.two_valued", "space.fade"],
+}
+ADAM: dict[str, Any] = {"solver": {"name": "adam"}, "space": {"name": "temporal"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        (key, value, told)
+        for kind, keys in LEAVES.items()
+        for key in keys
+        for values, told in [OTHER_KINDS[kind]]
+        for value in values
+    ],
+)
+def test_a_value_of_another_kind_is_refused(key: str, value: str, told: str) -> None:
+    for settings in (assignments([f"{key}={value}"]), {"keep": "best", **_of_yaml(key, value)}):
+        with pytest.raises(SparksError, match=rf"^{re.escape(key)}(\.\w+)*=.*({told})"):
+            check_settings(merge(ADAM, settings))
+
+
+def _of_yaml(key: str, value: str) -> dict[str, Any]:
+    *sections, leaf = key.split(".")
+    lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate(sections)]
+    return dict(parse("\n".join([*lines, f"{'  ' * len(sections)}{leaf}: {value}"])))
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "-0.5", "-1"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("guidance.final.video.rescale", "guidance.tuning.audio.modality_scale"),
+        *("guidance.final.video.guidance_scale", "guidance.final.audio.stg_scale", "clip.fps"),
+        *("objective.weights.vlm", "objective.weights.temporal", "screen", "solver.lr"),
+        *("solver.lr_floor", "solver.eps", "solver.clip_norm", "solver.min_delta", "space.scale"),
+        "editor.levers.activation_budget",
+    ],
+)
+def test_what_is_no_sensible_number_is_refused_before_anything_is_loaded(
+    key: str, value: str
+) -> None:
+    with pytest.raises(SparksError, match=key.rpartition(".")[2]):
+        check_settings(merge(ADAM, assignments([f"{key}={value}"])))
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"),
+    [
+        ("space.rank=0", r"space\.rank=0"),
+        ("space.rnk=1", r"unknown setting 'space\.rnk'; did you mean 'rank'"),
+        ("space.mode=none", r"space\.mode='none'"),
+        ("space.seed=-1", r"space\.seed=-1"),
+        ("space.start=1", r"unknown setting 'space\.start'"),
+        ("editor.storage=disk", r"editor\.storage='disk'"),
+        ("editor.text_device=moon", r"device 'moon' cannot be used"),
+        ("editor.lever.compile=true", r"unknown setting 'editor\.lever'"),
+        ("critic.sise=[28, 28]", r"unknown setting 'critic\.sise'; did you mean 'size'"),
+        ("critic.size=[0, 0]", r"critic\.size\.0=0"),
+        ("critic.norm=none", r"critic\.norm='none'"),
+        ("critic.dtype=float8_e5m2", r"dtype is 'float8_e5m2'"),
+        ("judge={name: clip, scale: 0}", r"judge\.scale=0"),
+        ("window=[0.5, .nan]", r"window=\[0.5, nan\]"),
+        ("window=[1.5, 0.5]", r"window=.*START"),
+        ("window=[-1, 0.5]", r"window=.*START"),
+        ("prefix_frames=-1", r"prefix_frames=-1"),
+        ("clip.size=[-32, 48]", r"clip\.size\.0=-32"),
+        ("critic={windows: 31, sampling: contiguous}", r"qwen_calls=30 does not pay"),
+        ("critic.any=[1, {a: [.nan]}]", r"critic\.any\.1\.a\.0=nan"),
+    ],
+)
+def test_options_of_what_is_loaded_later_are_checked_before(pair: str, told: str) -> None:
+    with pytest.raises(SparksError, match=told):
+        check_settings(merge(ADAM, assignments([pair])))
+
+
+def test_values_of_the_right_kind_are_taken() -> None:
+    pairs = ["keep=3", "clip.fps=25", "solver.lr=1", "guidance.final.video.guidance_scale=3"]
+    config = check_settings(merge(ADAM, assignments(pairs)))
+    assert (config.keep, config.clip.fps, config.solver.options) == (3, 25.0, {"lr": 1})

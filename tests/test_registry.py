@@ -52,7 +52,7 @@ def test_a_variant_is_an_option() -> None:
 
     registry.register("plain")(lambda: None)
     assert registry.get("hill/flat")().variant == "flat"
-    made = construct("solver", registry.get("hill/flat"), {"step": "2"})
+    made = construct("solver", registry.get("hill/flat"), {"step": 2})
     assert (made.variant, made.step) == ("flat", 2.0)
     with pytest.raises(SparksError, match="step='big'"):
         construct("solver", registry.get("hill/flat"), {"step": "big"})

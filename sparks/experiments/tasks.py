@@ -22,11 +22,14 @@ from sparks.errors import SparksError
 from sparks.files import at_home
 from sparks.pocket.tasks import LIST, PocketTask, Source, held_out
 from sparks.settings.authors import MARK, translate
+from sparks.settings.kinds import check_kinds
 from sparks.settings.yaml import read_raw, read_settings
 
 log = logging.getLogger("sparks")
 
-Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a folder and of files in others
+Name = Annotated[
+    str, Field(pattern=r"^\w[\w.-]*$", max_length=100)
+]  # of a folder and of files in others
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class Task:
 
     name: Name
     source: Source | Path
-    prompt: str
+    prompt: Annotated[str, Field(min_length=1)]
     static_prompt: str | None = None
-    prefix_frames: int | None = None
+    prefix_frames: Annotated[int, Field(ge=0)] | None = None
     sha256: str | None = None
 
     @classmethod
@@ -127,12 +130,16 @@ _ENTRIES = TypeAdapter(list[Task])
 
 
 def _read(path: Path) -> list[Task]:
+    entries = read_settings(path).get("tasks")
     try:
-        tasks = _ENTRIES.validate_python(read_settings(path).get("tasks"))
+        tasks = _ENTRIES.validate_python(entries)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(["tasks", *map(str, first["loc"])])
         raise SparksError(f"{path}: {where}={first['input']!r}: {first['msg']}") from None
+    except SparksError as error:
+        raise SparksError(f"{path}: {error}") from None
+    check_kinds(entries, tasks, f"{path}: tasks")
     names = [task.name for task in tasks]
     if len(set(names)) < len(names) or not names:
         twice = next((name for name in names if names.count(name) > 1), None)

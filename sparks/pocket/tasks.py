@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 from sparks.pocket.words import ACTIONS, COLOURS, MOVING, SHAPES, phrase, understand
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ HALVES = {"dev40": DEV_SEED, "test40": TEST_SEED}
 #: Seeds whose clips are for measuring alone, and the lists that are drawn from them.
 NEVER_TRAINED = {SEED: "heldout10", LIST_SEED: LIST.stem, TEST_SEED: "test40"}
 PREFIX_FRAMES = 5
+_MOST_SCENES = 100_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Source:
         seed, count, index: the `index`-th of `count` scenes drawn from `seed`.
         action: what its object does.
         silent: whether it is without sound.
+
+    Raises:
+        SparksError: there is no such scene.
     """
 
     seed: int
@@ -44,6 +48,15 @@ class Source:
     index: int
     action: str = ACTIONS[0]
     silent: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.seed < 2**63 and 0 <= self.index < self.count <= _MOST_SCENES):
+            raise SparksError(
+                f"no scene {shorten(self.index)} of {shorten(self.count)} from seed "
+                f"{shorten(self.seed)}; give 0 <= index < count <= {_MOST_SCENES} and seed >= 0"
+            )
+        if self.action not in ACTIONS:
+            raise SparksError(f"no action {shorten(self.action)!r}; give {', '.join(ACTIONS)}")
 
     def scene(self) -> Scenes:
         """The one scene."""

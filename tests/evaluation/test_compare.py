@@ -132,6 +132,10 @@ def test_a_clip_in_the_form_of_another() -> None:
         ("methods: [{name: a, folder: x, form: z}, {name: b, folder: y}]", "form is 'z'; choose"),
         ("methods: [{name: a, folder: x, files: z}, {name: b, folder: y}]", 'no "{scenario}" in'),
         ("titel: x\nmethods: [{name: a, folder: x}, {name: b, folder: y}]", "titel: Extra inputs"),
+        (
+            "methods: [{name: a, experiment: x, seed: true}, {name: b, folder: y}]",
+            "methods.0.seed=True is not usable: give a whole number",
+        ),
         ("methods: [{name: ../a, folder: x}, {name: b, folder: y}]", "methods.0.name"),
     ],
 )

@@ -101,6 +101,25 @@ def test_lists_of_ones_own_videos(tmp_path: Path) -> None:
         ("tasks: [{name: a, source: a.mp4}]", "tasks.0.prompt"),
         ("tasks: [{name: a, source: a.mp4, prompt: b, k: 3}]", "tasks.0.k=3"),
         ("cats: 3", "tasks=None"),
+        ("tasks: [{name: a, source: a.mp4, prompt: ''}]", r"tasks\.0\.prompt=''"),
+        ("tasks: [{name: a, source: a.mp4, prompt: b, prefix_frames: -1}]", "prefix_frames=-1"),
+        ("tasks: [{name: a, source: a.mp4, prompt: b, prefix_frames: true}]", "frames=True is not"),
+        ("tasks: [{name: a, source: a.mp4, prompt: b, prefix_frames: 5.0}]", "frames=5.0 is not"),
+        (f"tasks: [{{name: {'a' * 101}, source: a.mp4, prompt: b}}]", "at most 100"),
+        *(
+            (f"tasks: [{{name: a, source: {{{source}}}, prompt: b}}]", message)
+            for source, message in (
+                ("seed: 7, count: 0, index: 0", "no scene 0 of 0"),
+                ("seed: 7, count: 5, index: 5", "no scene 5 of 5"),
+                ("seed: 7, count: 5, index: -1", "no scene -1 of 5"),
+                ("seed: -1, count: 5, index: 1", "from seed -1"),
+                ("seed: 18446744073709551616, count: 5, index: 1", "from seed 184"),
+                ("seed: 7, count: 100000000000, index: 1", "of 100000000000"),
+                ("seed: 7, count: 5, index: 1, action: dance", "no action 'dance'; give stay"),
+                ("seed: 7, count: 5, index: 1, silent: 1", "silent=1 is not usable: give true"),
+                ("seed: true, count: 5, index: 1", "seed=True is not usable"),
+            )
+        ),
     ],
 )
 def test_a_wrong_list_is_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sparks.errors import SparksError
 from sparks.evaluation.scenarios import Name, Role
+from sparks.settings.kinds import check_kinds
 from sparks.settings.yaml import read_raw
 
 PictureArea = Literal["left half", "right half", "whole"]
@@ -125,11 +126,13 @@ def read_layout(path: Path) -> Layout:
         SparksError: no such file, or a key or value that cannot be.
     """
     try:
-        layout = Layout.model_validate(read_raw(path))
+        layout = Layout.model_validate(raw := read_raw(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise SparksError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from None
+    for name, given in raw.items():
+        check_kinds(given, getattr(layout, name), f"{path}: {name}")
     home = path.parent
     for method in layout.methods:
         method.experiment = method.experiment and home / method.experiment

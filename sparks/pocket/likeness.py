@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sparks.pocket import world
@@ -158,9 +159,7 @@ def _painted(
     away = (at[0] - x[..., None, None], at[1] - y[..., None, None])
     radius = scenes.radius[:, None] * scale
     cover, shade = world.silhouette(shape, away, radius, angle, aperture.clamp(min=0))
-    cover = (cover * visibility[..., None, None])[:, :, None]
-    paint = world.RGB.to(empty.device)[scenes.colour][:, None, :, None, None]
-    return cover * paint * shade[:, :, None] + (1 - cover) * empty
+    return world.laid_over(empty, scenes.colour, cover * visibility[..., None, None], shade)
 
 
 @torch.enable_grad()
@@ -228,11 +227,8 @@ def _beside(frames: Tensor, scenes: world.Scenes, pose: Pose) -> Tensor:
     pixels = (torch.arange(world.SIZE, device=frames.device) + 0.5) / world.SIZE
     away = (pixels - x[..., None, None], pixels[:, None] - y[..., None, None])
     cover, shade = world.silhouette(scenes.other_shape, away, radius, still, still)
-    paint = world.RGB.to(frames.device)[scenes.other_colour][:, None, :, None, None]
-    cover = cover[:, :, None]
-    full = cover * paint * shade[:, :, None] + (1 - cover) * empty
-    near = torch.nn.functional.max_pool2d(cover.flatten(0, 1), 5, stride=1, padding=2)
-    near = near.view_as(cover)
+    full = world.laid_over(empty, scenes.other_colour, cover, shade)
+    near = F.max_pool2d(cover, 5, stride=1, padding=2)[:, :, None]
     reach = 1.3 * scenes.radius[:, None] * pose[2] + 0.03
     own = torch.hypot(pixels - pose[0][..., None, None], pixels[:, None] - pose[1][..., None, None])
     seen = near * (own > reach[..., None, None])[:, :, None]

@@ -251,8 +251,13 @@ def _over(
     pixels = (torch.arange(SIZE, device=x.device) + 0.5) / SIZE
     away = (pixels - x[..., None, None], pixels[:, None] - y[..., None, None])
     cover, shade = silhouette(shape, away, radius, angle, aperture)
-    cover = (cover * visibility[..., None, None])[:, :, None]
-    paint = RGB.to(x.device)[colour][:, None, :, None, None]
+    return laid_over(frames, colour, cover * visibility[..., None, None], shade)
+
+
+def laid_over(frames: Tensor, colour: Tensor, cover: Tensor, shade: Tensor) -> Tensor:
+    """Frames `[B, T, 3, H, W]` under objects of `colour [B]`; see `silhouette` for the others."""
+    cover = cover[:, :, None]
+    paint = RGB.to(frames.device)[colour][:, None, :, None, None]
     return cover * paint * shade[:, :, None] + (1 - cover) * frames
 
 

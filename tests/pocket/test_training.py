@@ -1,6 +1,8 @@
 """How the bundled model is trained: exact resuming, and every stage at a tiny scale."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from sparks.errors import SparksError
+from sparks.pocket import weights_path
 from sparks.pocket.cli import app
+from sparks.pocket.training import critic
 from sparks.pocket.training.loop import Course, fit, generator
 from sparks.pocket.training.stages import STAGES, Training, train
 
@@ -123,3 +127,15 @@ def test_stages_that_do_not_exist_or_lack_their_input_are_refused(tmp_path: Path
         train(training, ["vocoder"])
     with pytest.raises(SparksError, match="vae is not trained yet: run its stage first"):
         train(training, ["denoiser"])
+
+
+def test_a_critic_of_other_sizes_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(weights_path() / "critic", model / "critic")
+    monkeypatch.setattr(critic, "GUIDE", replace(critic.GUIDE, layers=5))
+    training = Training(model, tmp_path / "work", CPU, warm=True)
+    with pytest.raises(SparksError, match=r"critic is .*layers=3.* now it is .*layers=5.*--warm"):
+        train(training, ["edits", "critic"])
+    assert not (model / "model_index.json").exists()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,7 @@ UNPROMPTED = 0.12
 JOINT, FOLEY = 0.08, 0.08  # sound generated together with the video, or for a given video
 ISOLATED = 0.06  # of the steps: no attention between the streams
 ALPHA_NOISE = 0.35  # most noise that a given sound may carry
+STORED = torch.float16  # of what is encoded
 
 
 @dataclass(frozen=True)
@@ -82,47 +83,62 @@ def encode_world(
     Args:
         numbers: of the clips; others give other clips of the same seed.
     """
-    dtype = torch.float16
-    video: list[Tensor] = []
-    weight: list[Tensor] = []
-    sounds: list[list[Tensor]] = []
-    prompts: list[tuple[str, str, str]] = []
-    feeble: list[Tensor] = []
-    for start in numbers[::chunk]:
-        salt, count = seed * 7919 + start, min(chunk, numbers.stop - start)
-        scenes, another = _scenes(count, salt)
-        scenes, another = scenes.to(device), another.to(device)
-        feeble.append(scenes.share < 1)
-        state = world.motion(scenes, world.frame_times(device))
-        frames = world.paint(scenes, state)
-        with autocast(device):
-            video.append(pack(encode_video(video_vae, frames)).to(dtype))
-        weight.append(_weight(world.presence(scenes, state, frames)).to(dtype))
-        versions = (scenes, scenes.acting("stay"), another)
-        heard = [world.sound(version, salt) for version in versions]
-        with autocast(device):
-            sounds.append([encode_audio(audio_vae, waveform).to(dtype) for waveform in heard])
-        rng = torch.Generator().manual_seed(salt)
-        wording = torch.randint(VARIANTS, (count,), generator=rng).tolist()
-        generic = scenes.prompts(wording, actions=False)
-        prompts += zip(scenes.prompts(wording), generic, another.prompts(wording), strict=True)
-    texts = list(dict.fromkeys(p for row in prompts for p in row))
+    parts = [
+        _encode_part(
+            video_vae, audio_vae, device, min(chunk, numbers.stop - start), seed * 7919 + start
+        )
+        for start in numbers[::chunk]
+    ]
+    prompts = [row for part in parts for row in part.prompts]
+    texts = list(dict.fromkeys(prompt for row in prompts for prompt in row))
     rows = {text: i for i, text in enumerate(texts)}
     ids, mask = tokenise(tokenizer, [*texts, *NEGATIVE], device)
-    own, idle, other = (torch.cat(column) for column in zip(*sounds, strict=True))
+    video, weight, own, idle, other, feeble = (
+        torch.cat(column) for column in zip(*(part.tensors for part in parts), strict=True)
+    )
     return Cache(
-        video=torch.cat(video),
-        weight=torch.cat(weight),
+        video=video,
+        weight=weight,
         own=own,
         idle=idle,
         other=other,
-        silence=encode_audio(audio_vae, _silence(device)).to(dtype),
-        feeble=torch.cat(feeble),
-        said=torch.tensor([[rows[p] for p in row] for row in prompts], device=device),
+        silence=encode_audio(audio_vae, _silence(device)).to(STORED),
+        feeble=feeble,
+        said=torch.tensor([[rows[prompt] for prompt in row] for row in prompts], device=device),
         text=hidden_states(encoder, ids, mask),
         mask=mask,
         unprompted=len(NEGATIVE),
     )
+
+
+class _Part(NamedTuple):
+    """Some clips of a `Cache`: video, weight, the three sounds, feeble; and their prompts."""
+
+    tensors: tuple[Tensor, ...]
+    prompts: list[tuple[str, str, str]]
+
+
+def _encode_part(
+    video_vae: AutoencoderKLLTX2Video,
+    audio_vae: AutoencoderKLLTX2Audio,
+    device: torch.device,
+    count: int,
+    salt: int,
+) -> _Part:
+    scenes, another = (drawn.to(device) for drawn in _scenes(count, salt))
+    state = world.motion(scenes, world.frame_times(device))
+    frames = world.paint(scenes, state)
+    versions = (scenes, scenes.acting("stay"), another)
+    heard = [world.sound(version, salt) for version in versions]
+    with autocast(device):
+        video = pack(encode_video(video_vae, frames)).to(STORED)
+        sounds = [encode_audio(audio_vae, waveform).to(STORED) for waveform in heard]
+    weight = _weight(world.presence(scenes, state, frames)).to(STORED)
+    rng = torch.Generator().manual_seed(salt)
+    wording = torch.randint(VARIANTS, (count,), generator=rng).tolist()
+    generic = scenes.prompts(wording, actions=False)
+    prompts = zip(scenes.prompts(wording), generic, another.prompts(wording), strict=True)
+    return _Part((video, weight, *sounds, scenes.share < 1), list(prompts))
 
 
 def train_denoiser(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparks.errors import SparksError
+from sparks.files import replacing
 from sparks.pocket.training import fast, parallel
 from sparks.pocket.training.optimisers import optimisers
 
@@ -115,9 +115,9 @@ def made_once(
 ) -> dict[str, Any]:
     """What `path` holds from an earlier start of the training; else what is made, and put there."""
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(make(), path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
+        made = make()
+        with replacing(path) as temporary:
+            torch.save(made, temporary)
     return dict(torch.load(path, map_location=device, weights_only=True))
 
 
@@ -164,7 +164,6 @@ class _State:
     def save(self, step: int, minutes: float) -> None:
         if parallel.rank() > 0:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "step": step,
             "minutes": minutes,
@@ -172,8 +171,8 @@ class _State:
             "average": self.average,
             "steppers": [stepper.state_dict() for stepper in self.steppers],
         }
-        torch.save(state, self.path.with_suffix(".tmp"))
-        os.replace(self.path.with_suffix(".tmp"), self.path)
+        with replacing(self.path) as temporary:
+            torch.save(state, temporary)
 
     def load(self) -> tuple[int, float]:
         """Steps and minutes done so far."""

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sparks.errors import SparksError
+from sparks.files import write_text
 from sparks.pocket.training import parallel
 from sparks.pocket.training.loop import Course, made_once
 
@@ -215,8 +216,6 @@ def judge(training: Training) -> Made:
 
 
 def _critic(training: Training, sizes: Sizes, name: str, answer: Answer) -> Made:
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
     from sparks.pocket.critic_model import save as save_critic
     from sparks.pocket.training.critic import train_critic
 
@@ -224,11 +223,37 @@ def _critic(training: Training, sizes: Sizes, name: str, answer: Answer) -> Made
     number = torch.arange(len(pool), device=training.device)
     pool = pool[number % 2 == (1 if name == "critic" else 0)]  # neither sees what the other does
     course = training.course(training.critic_states, 3_600, 128)
-    start = _start(training, Qwen2_5_VLForConditionalGeneration, name)
+    start = _critic_start(training, name, sizes) if training.warm else None
     model, tokenizer = train_critic(
         video, course, sizes, pool=pool, name=name, start=start, answer=answer
     )
     return {name: partial(save_critic, model=model.half(), tokenizer=tokenizer)}
+
+
+def _critic_start(training: Training, name: str, sizes: Sizes) -> Any:
+    """The critic in the model folder, to go on from.
+
+    Raises:
+        SparksError: there is none, or one of other sizes.
+    """
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from sparks.pocket import world
+
+    folder = training.output / name
+    model = _load(Qwen2_5_VLForConditionalGeneration, folder, training.device)
+    text, vision = model.config.text_config, model.config.vision_config
+    there = replace(
+        sizes,
+        hidden=text.hidden_size,
+        layers=text.num_hidden_layers,
+        vision_hidden=vision.hidden_size,
+        vision_depth=vision.depth,
+        patches=world.SIZE // vision.patch_size,
+    )
+    if there != sizes:
+        raise SparksError(f"{folder} is {there}, now it is {sizes}; train it without --warm")
+    return model
 
 
 def clip(training: Training) -> Made:
@@ -288,8 +313,8 @@ def train(training: Training, stages: Sequence[str] = tuple(STAGES)) -> None:
     """Write the folder's index and run the stages in their order.
 
     Raises:
-        SparksError: an unknown stage, one that needs a component not yet trained, or finished
-            edits for stages that learn from none.
+        SparksError: an unknown stage, one that needs a component not yet trained, finished edits
+            for stages that learn from none, or critics of other sizes to go on from.
     """
     for unknown in set(stages) - set(STAGES):
         raise SparksError(f"stage {unknown!r} is unknown: choose from {', '.join(STAGES)}")
@@ -298,6 +323,8 @@ def train(training: Training, stages: Sequence[str] = tuple(STAGES)) -> None:
             f"stages {','.join(stages)} learn nothing from finished edits; leave --edits out, or "
             f"ask for {', '.join(CRITICS)}"
         )
+    if training.warm:
+        _check_starts(training, stages)
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
     if parallel.rank() == 0:
         write_index(training.output)  # first: the critics learn from what the model so far makes
@@ -309,6 +336,15 @@ def train(training: Training, stages: Sequence[str] = tuple(STAGES)) -> None:
             for folder, write in made.items() if parallel.rank() == 0 else ():
                 write(training.output / folder)
             parallel.wait()
+
+
+def _check_starts(training: Training, stages: Sequence[str]) -> None:
+    """Refuse critics that cannot be gone on from before others are trained for an hour."""
+    from sparks.pocket.training.critic import GUIDE, JUDGE
+
+    for name, sizes in {"critic": GUIDE, "judge": JUDGE}.items():
+        if name in stages:
+            _critic_start(training, name, sizes)
 
 
 def save(module: Any, folder: Path) -> None:
@@ -358,8 +394,7 @@ def write_index(folder: Path) -> None:
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
         "vocoder": [None, None],
     }
-    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "model_index.json", json.dumps(index, indent=2) + "\n")
     scheduler = {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
         "use_dynamic_shifting": True,
@@ -370,9 +405,9 @@ def write_index(folder: Path) -> None:
         "shift_terminal": 0.1,
     }
     path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps(scheduler, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(scheduler, indent=2) + "\n")
     settings = resources.files("sparks").joinpath("configs", "pocket.yaml").read_text("utf-8")
-    (folder / "sparks.yaml").write_text(settings, encoding="utf-8")
+    write_text(folder / "sparks.yaml", settings)
 
 
 def _load(kind: Any, folder: Path, device: torch.device) -> Any:

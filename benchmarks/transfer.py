@@ -1,127 +1,192 @@
 """How well tuned controls transfer: each edit's controls on the other clips asked to do the same.
 
-    python benchmarks/transfer.py --output runs/transfer
+    sparks bench --tasks test40 --seeds 4 --output runs/test
+    python benchmarks/transfer.py runs/test --output runs/transfer --jobs 8
 
-Every task of `pocket25` that a pair needs is edited once with the default settings; then its
-controls are rendered on other tasks of the same action. The decoded videos are judged by the
-world's measurement. What is finished is not run again.
+Nothing is searched: the edits are those of a finished `sparks bench` or `sparks ablate`. For every
+ordered pair of its tasks that ask for the same action, and every noise seed, the controls of the
+first are rendered on the clip of the second, under the noise that was found with them; so is the
+prompt alone, so that the difference is the controls'. Measured on the decoded videos. What is
+finished is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import shutil
-from itertools import islice, permutations
+from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from sparks.experiments.tasks import Task, task_list
+import evidence
+
+from sparks.evaluation.statistics.tables import estimate, markdown
+from sparks.experiments.cells import Cell, Plan, load_plan
+from sparks.experiments.executors.processes import Processes
+from sparks.experiments.sources import ready
+from sparks.experiments.tasks import Task
+from sparks.files import write_text
 from sparks.media.clip import read_clip
+from sparks.models.quiet import quiet_libraries
 from sparks.pocket import measure
+from sparks.pocket.likeness import likeness
+from sparks.pocket.tasks import Source
 from sparks.runs.cache import Cache
-from sparks.runs.edit import edit
 from sparks.runs.transfer import transfer
+from sparks.search.executors import Executor, Pieces
 
-COLUMNS = {
-    "donor": "controls of",
-    "task": "on",
-    "prompt": "prompt",
-    "tuned": "tuned on itself",
-    "baseline": "prompt only",
-    "transfer": "with the controls",
-    "p_yes_baseline": "P(yes), prompt only",
-    "p_yes_transfer": "P(yes), with the controls",
-    "gap": "mean gap gained",
-}
+Row = dict[str, Any]
+Pair = tuple[Cell, Cell]  # whose controls, and on whose clip
+SHOWN = {"baseline": "prompt only", "transfer": "with another clip's controls", "tuned": "tuned"}
+_CACHE = Cache()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("runs/transfer"))
-    parser.add_argument("--tasks", default="pocket25")
-    parser.add_argument("--pairs", type=int, help="the first so many; all by default")
-    parser.add_argument("--budget", default="qwen_calls=30")
-    options = parser.parse_args()
-    cache, rows = Cache(), []
-    for donor, task in islice(pairs(task_list(options.tasks)), options.pairs):
-        for each in (donor, task):
-            tune(each, options.output, options.budget, cache)
-        rows.append(row(donor, task, options.output, cache))
-        print(line(rows[-1]), flush=True)
-    print("\n" + table(rows))
-    (options.output / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-
-
-def pairs(tasks: list[Task]) -> list[tuple[Task, Task]]:
-    """Ordered pairs of tasks that ask for the same action, those of one action spread out."""
-    same = [(a, b) for a, b in permutations(tasks, 2) if a.action == b.action]
-    return sorted(same, key=lambda pair: tasks.index(pair[1]) - tasks.index(pair[0]) < 0)
-
-
-def tune(task: Task, output: Path, budget: str, cache: Cache) -> None:
-    """Edit the task, unless that is done."""
-    folder = output / "tuned" / task.name
-    if (folder / "result.json").exists():
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    (output / "sources").mkdir(parents=True, exist_ok=True)
-    settings = task.settings(task.write_source(output / "sources"))
-    edit(settings | {"budget": budget}, folder, cache=cache)
-
-
-def row(donor: Task, task: Task, output: Path, cache: Cache) -> dict[str, Any]:
-    """Whether the action happened, by ground truth, in the three videos of a pair."""
-    folder = output / "pairs" / f"{donor.name}-on-{task.name}"
-    if not (folder / "result.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        settings = task.settings(output / "sources" / f"{task.name}.mp4")
-        transfer(output / "tuned" / donor.name, settings, folder, cache=cache)
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    videos = {
-        "tuned": output / "tuned" / task.name / "edited.mp4",
-        "baseline": folder / "baseline.mp4",
-        "transfer": folder / "edited.mp4",
-    }
-    clips = {name: read_clip(path).frames[None] for name, path in videos.items()}
-    happened = {
-        name: bool(measure.judge(frames, [task.prompt]).happened) for name, frames in clips.items()
-    }
+def pairs(folder: Path, plan: Plan, setting: str) -> dict[str, Pair]:
+    """By name: finished edits of one setting and noise seed that ask for the same action."""
+    tasks = {task.name: task for task in plan.tasks}
+    cells = [
+        cell
+        for cell in plan.cells
+        if cell.setting == setting and cell.match is None and cell.row(folder).is_file()
+    ]
     return {
-        "donor": donor.name,
-        "task": task.name,
-        "prompt": task.prompt,
-        **happened,
-        "p_yes_baseline": result["p_yes_baseline"],
-        "p_yes_transfer": result["p_yes_transfer"],
-        "gap": result["gap_transfer"] - result["gap_baseline"],
+        f"{one.task}-on-{other.task}-{one.settings['seed']}": (one, other)
+        for one, other in permutations(cells, 2)
+        if one.settings["seed"] == other.settings["seed"]
+        and tasks[one.task].action == tasks[other.task].action
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown, with sums."""
-    head = [f"| {' | '.join(COLUMNS.values())} |", "|" + " --- |" * len(COLUMNS)]
-    counts = {name: sum(each[name] for each in rows) for name in ("baseline", "transfer", "tuned")}
-    return "\n".join(
+def make(run: Path, setting: str, output: Path, executor: Executor) -> list[Row]:
+    """Render what is not there yet; all rows.
+
+    Args:
+        run: folder of the finished edits.
+        setting: which of its settings; of `sparks bench` there is one.
+        output: `pairs/NAME` for each pair, `sources`, and `rows.json`.
+        executor: where it is done.
+    """
+    run, output, plan = run.absolute(), output.absolute(), load_plan(run)
+    chosen = pairs(run, plan, setting)
+    files = {name: output / "pairs" / name / "row.json" for name in chosen}
+    todo = {name: file for name, file in files.items() if not file.is_file()}
+    output.mkdir(parents=True, exist_ok=True)
+    if todo:
+        tasks = {task.name: task for task in plan.tasks}
+        for task in {other.task: None for _, other in chosen.values()}:
+            ready(output, tasks[task])
+        executor.run(
+            Pieces.writing(output, todo, functools.partial(_make, run, output, tasks, chosen))
+        )
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files.values()]
+    write_text(output / "rows.json", json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def _make(
+    run: Path, output: Path, tasks: dict[str, Task], chosen: dict[str, Pair], name: str
+) -> None:
+    """One pair, and what came of it."""
+    (donor, target), folder = chosen[name], output / "pairs" / name
+    task = tasks[target.task]
+    if not (folder / "result.json").is_file():
+        settings = {k: v for k, v in target.settings.items() if k in ("device", "sampling")}
+        settings |= task.settings(ready(output, task))
+        transfer(run / donor.name, settings, folder, cache=_CACHE)
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    own = json.loads(target.row(run).read_text(encoding="utf-8"))
+    row: Row = {"donor": donor.task, "task": task.name, "action": task.action}
+    row |= {"seed": target.settings["seed"], "prompt": task.prompt, "folder": f"pairs/{name}"}
+    row |= {f"{what}_tuned": own[f"{what}_edited"] for what in ("happened", "true")}
+    for what, video in (("baseline", "baseline"), ("transfer", "edited")):
+        row |= {f"{k}_{what}": v for k, v in truth(folder / f"{video}.mp4", task).items()}
+        row[f"p_yes_{what}"] = result[f"p_yes_{what}"]
+    row["gap"] = result["gap_transfer"] - result["gap_baseline"]
+    write_text(folder / "row.json", json.dumps(row, indent=1) + "\n")
+
+
+def truth(video: Path, task: Task) -> dict[str, bool]:
+    """Whether the action happened, and whether the object kept its shape as well."""
+    assert isinstance(task.source, Source)
+    scene, frames = task.source.scene(), read_clip(video).frames[None]
+    happened = bool(measure.judge(frames, [task.prompt]).happened)
+    kept = bool(likeness(frames, scene, measure.track(frames, scene.colour)).kept)
+    return {"happened": happened, "true": happened and kept}
+
+
+def report(output: Path) -> str:
+    """Rates with intervals over clips, donors and seeds; by action; whether donors matter."""
+    rows = json.loads((output / "rows.json").read_text(encoding="utf-8"))
+    lines = [
         [
-            *head,
-            *map(line, rows),
-            "",
-            f"It happened by ground truth, of {len(rows)} pairs: prompt only {counts['baseline']}, "
-            f"with another clip's controls {counts['transfer']}, tuned on itself "
-            f"{counts['tuned']}.",
+            title,
+            *(
+                evidence.mean(estimate(rows, f"{what}_{key}"), ".2f")
+                for what in ("happened", "true")
+            ),
         ]
-    )
+        for key, title in SHOWN.items()
+    ]
+    for one, other in (("transfer", "baseline"), ("transfer", "tuned")):
+        cells = (
+            evidence.paired(more(rows, f"{w}_{one}", f"{w}_{other}")) for w in ("happened", "true")
+        )
+        lines.append([f"{SHOWN[one]} - {SHOWN[other]}, paired", *cells])
+    parts = [
+        f"{len(rows)} transfers, of {len({row['seed'] for row in rows})} noise seeds.\n",
+        markdown(["mean [95 % interval]", "happened", "happened and shape kept"], lines),
+        by_action(rows),
+        by_donor(rows),
+    ]
+    return "\n".join(parts)
 
 
-def line(row: dict[str, Any]) -> str:
-    return "| " + " | ".join(_cell(row[name]) for name in COLUMNS) + " |"
+def more(rows: Sequence[Row], one: str, other: str) -> evidence.Estimate | None:
+    """How much more of one column than of another, over clips and what was done to each."""
+    return estimate([row | {"more": float(row[one]) - float(row[other])} for row in rows], "more")
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def by_action(rows: Sequence[Row]) -> str:
+    """How many happened."""
+    actions = {
+        action: [r for r in rows if r["action"] == action]
+        for action in dict.fromkeys(r["action"] for r in rows)
+    }
+    lines = [
+        [
+            action.replace("_", " "),
+            str(len(own)),
+            *(str(sum(row[f"happened_{key}"] for row in own)) for key in SHOWN),
+        ]
+        for action, own in actions.items()
+    ]
+    return markdown(["happened", "transfers", *SHOWN.values()], lines)
+
+
+def by_donor(rows: Sequence[Row]) -> str:
+    """Whether controls that move another clip are those that moved their own."""
+    moved = {(row["task"], row["seed"]): row["happened_tuned"] for row in rows}
+    lines = []
+    for title, did in (("moved their own clip", True), ("did not", False)):
+        own = [row for row in rows if moved.get((row["donor"], row["seed"])) == did]
+        lines.append([title, evidence.rate(sum(row["happened_transfer"] for row in own), len(own))])
+    return markdown(["controls that", "move another, Wilson's interval"], lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Render, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--setting", help="which of the run's settings; by default its first")
+    parser.add_argument("--output", type=Path, default=Path("runs/transfer"))
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args(arguments)
+    setting = options.setting or load_plan(options.run).cells[0].setting
+    with quiet_libraries():
+        make(options.run, setting, options.output, Processes(options.jobs))
+    print(report(options.output))
 
 
 if __name__ == "__main__":

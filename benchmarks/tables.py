@@ -164,6 +164,7 @@ def lay(pool: Pool, table: str, output: Path) -> list[dict[str, Any]]:
     if not rows:
         return []
     plan.save(folder)
+    shutil.copytree(edits / "sources", folder / "sources", dirs_exist_ok=True)
     for cell in rows:
         if not cell.row(folder).is_file():
             link(pool.cells[pool.key(cell)], edits, cell, folder)
@@ -199,7 +200,7 @@ def write(pool: Pool, output: Path, tables: Sequence[str]) -> None:
             count = f"{len(rows)} of {len(pool.plans[table].cells)} edits"
             against = rows[0]["setting"] if table in AXES else None
             parts.append(f"# {table}, {count}\n\n{evidence.summary(rows, against)}")
-    if (output / TRANSFER / "rows.json").is_file():
+    if transfer.rows_of(output / TRANSFER):
         parts.append(f"# {TRANSFER}\n\n{transfer.report(output / TRANSFER)}")
     if parts:
         write_text(output / "tables.md", "\n".join(parts))

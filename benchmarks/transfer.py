@@ -22,7 +22,7 @@ from typing import Any
 
 import evidence
 
-from sparks.evaluation.statistics.tables import estimate, markdown
+from sparks.evaluation.statistics.tables import Estimate, estimate, markdown
 from sparks.experiments.cells import Cell, Plan, load_plan
 from sparks.experiments.executors.processes import Processes
 from sparks.experiments.sources import ready
@@ -59,13 +59,13 @@ def pairs(folder: Path, plan: Plan, setting: str) -> dict[str, Pair]:
     }
 
 
-def make(run: Path, setting: str, output: Path, executor: Executor) -> list[Row]:
-    """Render what is not there yet; all rows.
+def make(run: Path, setting: str, output: Path, executor: Executor) -> None:
+    """Render and measure what is not there yet.
 
     Args:
         run: folder of the finished edits.
         setting: which of its settings; of `sparks bench` there is one.
-        output: `pairs/NAME` for each pair, `sources`, and `rows.json`.
+        output: `pairs/NAME` for each pair, with its row, and `sources`.
         executor: where it is done.
     """
     run, output, plan = run.absolute(), output.absolute(), load_plan(run)
@@ -80,9 +80,6 @@ def make(run: Path, setting: str, output: Path, executor: Executor) -> list[Row]
         executor.run(
             Pieces.writing(output, todo, functools.partial(_make, run, output, tasks, chosen))
         )
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files.values()]
-    write_text(output / "rows.json", json.dumps(rows, indent=1) + "\n")
-    return rows
 
 
 def _make(
@@ -116,9 +113,15 @@ def truth(video: Path, task: Task) -> dict[str, bool]:
     return {"happened": happened, "true": happened and kept}
 
 
+def rows_of(output: Path) -> list[Row]:
+    """The rows of all transfers that are finished."""
+    files = sorted(output.glob("pairs/*/row.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
 def report(output: Path) -> str:
     """Rates with intervals over clips, donors and seeds; by action; whether donors matter."""
-    rows = json.loads((output / "rows.json").read_text(encoding="utf-8"))
+    rows = rows_of(output)
     lines = [
         [
             title,
@@ -143,7 +146,7 @@ def report(output: Path) -> str:
     return "\n".join(parts)
 
 
-def more(rows: Sequence[Row], one: str, other: str) -> evidence.Estimate | None:
+def more(rows: Sequence[Row], one: str, other: str) -> Estimate | None:
     """How much more of one column than of another, over clips and what was done to each."""
     return estimate([row | {"more": float(row[one]) - float(row[other])} for row in rows], "more")
 
@@ -186,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     setting = options.setting or load_plan(options.run).cells[0].setting
     with quiet_libraries():
         make(options.run, setting, options.output, Processes(options.jobs))
-    print(report(options.output))
+    print(report(options.output) if rows_of(options.output) else "no two edits ask for the same")
 
 
 if __name__ == "__main__":

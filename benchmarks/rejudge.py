@@ -33,7 +33,7 @@ _CACHE = Cache()
 
 
 def judged_again(folder: Path, rows: Sequence[Row], executor: Executor) -> list[Row]:
-    """Rows with the present judge's answers about the decoded videos.
+    """Rows with the present judge's answers about the decoded videos; those without are left out.
 
     Args:
         folder: of the experiment.
@@ -41,16 +41,23 @@ def judged_again(folder: Path, rows: Sequence[Row], executor: Executor) -> list[
         executor: where the judge is asked.
     """
     folder, digest, plan = folder.absolute(), judge_digest(), load_plan(folder)
-    homes = [row["folder"] for row in rows]
-    files = {home: folder / home / "judged.json" for home in homes}
+    shown = [row for row in rows if all(video.is_file() for video in videos(folder, row["folder"]))]
+    if len(shown) < len(rows):
+        print(f"{len(rows) - len(shown)} of {len(rows)} edits have no videos and are left out")
+    files = {row["folder"]: folder / row["folder"] / "judged.json" for row in shown}
     todo = {home: file for home, file in files.items() if read_json(file).get("judge") != digest}
     if todo:
-        print(f"judging {len(todo)} of {len(rows)} edits again", file=sys.stderr, flush=True)
+        print(f"judging {len(todo)} of {len(shown)} edits again", file=sys.stderr, flush=True)
         tasks = {task.name: task for task in plan.tasks}
         cells = {cell.name: (cell.settings, tasks[cell.task]) for cell in plan.cells}
         do = functools.partial(_ask, folder, cells, digest)
         executor.run(Pieces.writing(folder, todo, do))
-    return [row | _columns(row, read_json(files[row["folder"]])) for row in rows]
+    return [row | _columns(row, read_json(files[row["folder"]])) for row in shown]
+
+
+def videos(folder: Path, home: str) -> list[Path]:
+    """Of an edit."""
+    return [folder / home / f"{name}.mp4" for name in VIDEOS]
 
 
 def judge_digest() -> str:
@@ -62,7 +69,7 @@ def judge_digest() -> str:
 def _ask(folder: Path, cells: Mapping[str, tuple[Settings, Task]], digest: str, home: str) -> None:
     settings, task = cells[home]
     ask = _judge(folder, json.dumps({**settings, "seed": 0}, sort_keys=True), task)
-    said = {name: ask(read_clip(folder / home / f"{name}.mp4").frames) for name in VIDEOS}
+    said = {video.stem: ask(read_clip(video).frames) for video in videos(folder, home)}
     write_text(folder / home / "judged.json", json.dumps({"judge": digest, **said}) + "\n")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
@@ -91,6 +92,7 @@ def _make(
     if not (folder / "result.json").is_file():
         settings = {k: v for k, v in target.settings.items() if k in ("device", "sampling")}
         settings |= task.settings(ready(output, task))
+        shutil.rmtree(folder, ignore_errors=True)  # what was killed half way
         transfer(run / donor.name, settings, folder, cache=_CACHE)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     own = json.loads(target.row(run).read_text(encoding="utf-8"))

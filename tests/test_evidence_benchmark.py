@@ -18,7 +18,12 @@ def rows(setting: str, happened: bool) -> list[dict]:
         {"setting": setting, "match": None, "task": task.name, "seed": seed, "accepted": True}
         | {"happened_baseline": False, "happened_edited": happened or seed == 5001}
         | {"true_baseline": False, "true_edited": happened}
-        | {"p_yes_judge_baseline": 0.1, "p_yes_judge_edited": 0.9, "p_yes_edited": 0.8}
+        | {
+            "p_yes_baseline": 0.1,
+            "p_yes_judge_baseline": 0.1,
+            "p_yes_judge_edited": 0.9,
+            "p_yes_edited": 0.8,
+        }
         for task in task_list("test10")
         for seed in (5001, 5002)
     ]
@@ -48,5 +53,8 @@ def test_rates_differences_and_the_judge(tmp_path: Path) -> None:
     assert "| happened, tuned | 10 of 20: 0.50 [0.30, 0.70] |" in poor
     assert "| tuned | 10 of 10: 1.00 [0.72, 1.00] | 0 of 10: 0.00 [0.00, 0.28] | 0.50 |" in poor
     assert "no of what did not" in poor
+    # the guide accepts all as well, so that both are wrong of the same
+    assert "| happened, edited | +1.00 [+1.00, +1.00] | 10 of 10: 1.00 [0.72, 1.00] |" in poor
+    assert "| happened, edited | none: one of them makes no errors" in good
     assert "| good - poor | +0.50 [" in poor
     assert "+0.00 [+0.00, +0.00], none" in poor  # both please the guide as much

@@ -257,3 +257,5 @@ if __name__ == "__main__":
         main()
     except SparksError as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")

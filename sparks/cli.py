@@ -1,5 +1,6 @@
 """The `sparks` command: parse, call one function, print."""
 
+import atexit
 import contextlib
 import gc
 import json
@@ -546,6 +547,7 @@ def main() -> None:
     """Run the command; a mistake of the user's is one line and exit code 2."""
     open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    atexit.register(gc.freeze)  # a last look for garbage in all that was imported takes a second
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
@@ -558,7 +560,6 @@ def main() -> None:
         if message := error.format_message().rstrip("."):
             _refuse(f"{message}; see sparks --help")
         code = error.exit_code  # the help has been shown
-    gc.freeze()  # looking for garbage in all that was imported would be the longest part of ending
     sys.exit(code)
 
 

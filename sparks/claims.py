@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.errors import SparksError
+from sparks.files import read_json
 
 BEAT = 5.0  # seconds between two signs of life
 STALE = 120.0  # without any, a worker is dead; network drives may show a sign a minute late
@@ -297,7 +298,7 @@ def _given_back(file: Path) -> bool:
 def _read(file: Path) -> dict[str, Any] | None:
     """None for a file that is gone; nothing for one that is being written."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

@@ -2,13 +2,18 @@
 
 import contextlib
 import errno
+import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sparks.errors import SparksError
+
+_LARGEST = 2**28  # bytes of a JSON file
 
 
 @contextmanager
@@ -84,9 +89,11 @@ def opened_itself(path: str, flags: int) -> int:
     """An `opener` for `open` that refuses a link: what it points to is not ours to write.
 
     Raises:
-        OSError: `path` is a symbolic link.
+        OSError: `path` is a symbolic link, or no plain file.
     """
     refuse_link(path)
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(errno.EINVAL, "it is no plain file", path)
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
@@ -98,6 +105,34 @@ def refuse_link(path: Path | str) -> None:
     """
     if os.path.islink(path):
         raise OSError(errno.ELOOP, "it is a link to another file", str(path))
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """What a plain file holds; pipes and devices, which may have no end, are refused.
+
+    Raises:
+        OSError: there is none, it is something else, or it cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        return file.read()
+
+
+def read_json(path: Path | str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        OSError: see `read_bytes`, or it is larger than any of ours.
+        ValueError: it is no JSON, or nested without end.
+    """
+    if os.stat(path).st_size > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB", str(path))
+    try:
+        return json.loads(read_bytes(path).decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_text(path: Path | str, text: str) -> None:

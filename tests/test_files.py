@@ -10,7 +10,7 @@ import pytest
 
 from sparks.editors.choosing import remembered
 from sparks.errors import SparksError
-from sparks.files import at_home, place, replacing, write_text
+from sparks.files import at_home, place, read_bytes, read_json, replacing, write_text
 from sparks.models.weights import find
 from sparks.registry import Registry
 from sparks.settings.yaml import read_raw
@@ -90,3 +90,26 @@ def test_without_a_home_nothing_is_there_and_what_is_asked_for_is_told() -> None
             use()
     assert find("someone/something") is None
     assert remembered() == {}
+
+
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(OSError, match="it is no plain file"):
+            read_bytes(path)
+        with pytest.raises(OSError, match="it is no plain file"):
+            read_json(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, "", "{", "\ufeff{}", "9" * 5000])
+def test_json_that_is_none_is_one_kind_of_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r".+"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_without_end_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OSError, match="larger than 256 MiB"):
+        read_json(tmp_path / "a.json")

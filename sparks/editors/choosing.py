@@ -20,7 +20,7 @@ import torch
 
 from sparks.editors.levers import LTX2Levers
 from sparks.errors import SparksError
-from sparks.files import place, write_text
+from sparks.files import place, read_json, write_text
 from sparks.models.machine import device_name
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def path() -> Path:
 def remembered() -> dict[str, Choice]:
     """All choices by what they were made for; none where the file cannot be read."""
     try:
-        choices = json.loads(path().read_text(encoding="utf-8"))
+        choices = read_json(path())
         return {key: Choice(each["levers"], each["seconds"]) for key, each in choices.items()}
     except (SparksError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}

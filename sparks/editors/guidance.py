@@ -1,5 +1,6 @@
 """Guidance of the denoised prediction, per modality."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PASSES = ("cond", "uncond", "perturbed", "isolated")
-_MOST = {"guidance_scale": 1000, "stg_scale": 1000, "modality_scale": 1000, "rescale": 1}
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Guidance:
             SparksError: when STG has no blocks to perturb, or a number is out of range.
         """
         for modality in (self.video, self.audio):
-            for name, most in _MOST.items():
-                if not 0 <= getattr(modality, name) <= most:
-                    raise SparksError(
-                        f"{name} is {getattr(modality, name)}; it must be from 0 to {most}"
-                    )
+            for name in ("guidance_scale", "stg_scale", "modality_scale"):
+                if not 0 <= getattr(modality, name) < math.inf:
+                    raise SparksError(f"{name} is {getattr(modality, name)}; it must be 0 or more")
+            if not 0 <= modality.rescale <= 1:
+                raise SparksError(f"rescale is {modality.rescale}; it is a share, from 0 to 1")
             blocks = self._blocks(modality)
             if modality.stg_scale and not blocks:
                 raise SparksError(

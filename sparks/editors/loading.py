@@ -1,6 +1,5 @@
 """Components of a diffusers-format model folder."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -8,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from sparks.errors import SparksError, shorten
+from sparks.files import read_json
 from sparks.models.weights import BUNDLED, fetch, find, is_hub_id
 from sparks.models.whole import check_numbers, class_named, load_network, readable
 
@@ -92,7 +92,7 @@ class ModelFolder:
 
 def _read_index(path: Path) -> dict[str, Any]:
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
     except (OSError, ValueError) as error:
         raise SparksError(f"cannot read {path} ({error}); give a whole model folder") from error
     if not isinstance(index, dict):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from sparks.errors import SparksError
-from sparks.files import write_text
+from sparks.files import read_json, write_text
 
 FILE = "comparison.json"
 Role = Literal["ours", "baseline", "other"]
@@ -70,7 +70,7 @@ def read_comparison(folder: Path) -> Comparison:
         SparksError: there is none, or it cannot be read.
     """
     try:
-        content: Any = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        content: Any = read_json(folder / FILE)
         for scenario in content["scenarios"]:
             scenario["source"] = folder / scenario["source"]
             scenario["edits"] = {m: folder / path for m, path in scenario["edits"].items()}

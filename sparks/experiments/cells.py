@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from sparks.errors import SparksError
 from sparks.experiments.sources import bring, check_same
 from sparks.experiments.tasks import Name, Task
-from sparks.files import write_text
+from sparks.files import read_json, write_text
 from sparks.locks import LOCKS, locked
 from sparks.search.budget import Budget
 from sparks.settings.yaml import Settings
@@ -191,4 +191,4 @@ def claim(folder: Path) -> Iterator[bool]:
 def finished(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """The rows of all finished cells, in the order of the plan."""
     files = [cell.row(folder) for cell in plan.cells]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    return [read_json(file) for file in files if file.is_file()]

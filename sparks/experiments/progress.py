@@ -15,6 +15,7 @@ from sparks.claims import BEAT, STALE, Watch, workers
 from sparks.errors import printable
 from sparks.experiments.cells import Cell, load_plan
 from sparks.experiments.work import last_line
+from sparks.files import read_bytes
 from sparks.runs.watch import read_json
 
 _SHOWN = 20  # lines of each kind
@@ -107,7 +108,7 @@ def _lines(folder: Path, run: Any) -> int:
     with contextlib.suppress(OSError, TypeError, ValueError):
         path = (folder / run / "history.jsonl").resolve()
         if path.is_relative_to(folder.resolve()):
-            return path.read_bytes().count(b"\n")
+            return read_bytes(path).count(b"\n")
     return 0
 
 

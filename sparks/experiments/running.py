@@ -23,7 +23,7 @@ from sparks.experiments.cells import Cell
 from sparks.experiments.devices import Place
 from sparks.experiments.sources import ready
 from sparks.experiments.tasks import Task
-from sparks.files import write_text
+from sparks.files import read_bytes, read_json, write_text
 from sparks.locks import LOCKS
 from sparks.runs.cache import Cache
 from sparks.runs.folder import discard, is_run
@@ -117,7 +117,7 @@ def _in_vain(claim: Claim) -> int:
 
 def _evaluations(run: Path) -> int:
     try:
-        return (run / "history.jsonl").read_bytes().count(b"\n")
+        return read_bytes(run / "history.jsonl").count(b"\n")
     except OSError:
         return 0
 
@@ -158,13 +158,13 @@ def _matched(folder: Path, cell: Cell) -> Settings:
     file = folder / cell.reference / "row.json"
     if not file.is_file():
         raise SparksError(f"its reference {cell.reference} failed")
-    spent = json.loads(file.read_text(encoding="utf-8"))[str(cell.match)]
+    spent = read_json(file)[str(cell.match)]
     return {"budget": f"{cell.match}={spent:.6g}"}
 
 
 def _signed(result: Path, more: Mapping[str, str]) -> dict[str, Any]:
     """Add what only who runs it knows to a result; what it was computed on, if that is known."""
-    content = json.loads(result.read_text(encoding="utf-8"))
+    content = read_json(result)
     if content | more != content:
         content |= more
         write_text(result, json.dumps(content, indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparks.experiments.tasks import Task
+from sparks.files import read_json
 from sparks.media.clip import read_clip, write_clip
 from sparks.pocket import measure
 from sparks.pocket.likeness import likeness
@@ -64,7 +64,7 @@ def score(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
         task: what was asked; a ground truth is known for clips of the pocket world only.
         prepared: of the run's settings.
     """
-    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    result = read_json(run / "result.json")
     judged = result["p_yes_judge_edited"]
     agrees = None if judged is None else judged > 0.5
     truth = _truth(run, task, prepared) if _has_truth(task) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from sparks.editors.controls import load_controls
 from sparks.errors import SparksError
+from sparks.files import read_json
 from sparks.pocket.words import understand
 from sparks.runs.recipes import read_recipe
 
@@ -99,7 +99,7 @@ def _fields(folder: Path) -> dict[str, Any]:
     row = folder / "row.json"
     if row.is_file():
         try:
-            fields |= dict(_flat(json.loads(row.read_text(encoding="utf-8"))))
+            fields |= dict(_flat(read_json(row)))
         except ValueError as error:
             raise SparksError(f"{row} cannot be read ({error}); remove it") from error
     return fields | _understood(fields)

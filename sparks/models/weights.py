@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from sparks.errors import SparksError
+from sparks.files import read_json
 
 BUNDLED = "pocket"  # the name of the model in this package
 
@@ -90,7 +91,7 @@ def _snapshot(hub_id: str, *, local: bool) -> Path:
     index = files(["model_index.json"]) / "model_index.json"
     if not index.is_file():
         return files(_NETWORK)
-    parts = json.loads(index.read_text(encoding="utf-8"))
+    parts = read_json(index)
     return files([*_FOLDER, *(f"{name}/*" for name in parts if not name.startswith("_"))])
 
 

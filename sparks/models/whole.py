@@ -5,7 +5,6 @@ Both libraries fill what a folder lacks with random numbers and say so in a warn
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from sparks.errors import SparksError
+from sparks.files import read_json
 from sparks.models.memory import is_out_of_memory
 from sparks.models.quiet import quiet_libraries
 
@@ -109,7 +109,7 @@ def class_named(name: str) -> Any:
 
 def _class_of(config: Path) -> Any:
     with readable(config, "the settings of a network"):
-        told = json.loads(config.read_text(encoding="utf-8"))
+        told = read_json(config)
         return class_named(told.get("_class_name") or (told.get("architectures") or [""])[0])
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sparks.errors import SparksError
+from sparks.files import read_json
 from sparks.models.weights import BUNDLED, KNOWN_CRITICS, KNOWN_EDITORS, counted, find, parameters
 from sparks.models.whole import check_networks
 from sparks.runs.memory_plan import GIB, Shape, make_plan
@@ -73,7 +73,7 @@ def _parts(model: str) -> tuple[str, ...]:
     if folder is None:
         return _PARTS
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
     except (OSError, ValueError):
         return _PARTS
     named = {*_EVERY, *index} if isinstance(index, dict) else _PARTS

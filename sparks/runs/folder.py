@@ -27,9 +27,10 @@ from typing import Any
 
 from sparks.editors.controls import Controls, save_controls
 from sparks.errors import SparksError
-from sparks.files import replacing, write_text
+from sparks.files import read_json, replacing, write_text
 from sparks.locks import LOCKS
 from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
+from sparks.runs.facts import read_facts
 from sparks.runs.result import Result, read_result
 from sparks.search.history import HistoryRow, column
 from sparks.search.journal import Journal
@@ -137,29 +138,35 @@ class Run:
     @property
     def home(self) -> Path:
         """Where the command was started, from which paths in `config.yaml` are read."""
-        home = Path(self._read_json("run.json").get("cost", {}).get("folder", ""))
+        home = Path(self.facts.get("cost", {}).get("folder", ""))
         return home if home.is_dir() else Path()
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `begin` wrote of it."""
-        return self._read_json("run.json")
+        """What `begin` wrote of it.
+
+        Raises:
+            SparksError: see `read_facts`.
+        """
+        return read_facts(self.folder / "run.json")
 
     def check(self, facts: Mapping[str, Any], device: str) -> None:
         """Compare what is edited now with what was; say if other software or hardware does it.
 
         Raises:
-            SparksError: source, prompt, seeds or weights are others.
+            SparksError: source, prompt, seeds, weights or settings are others.
         """
-        recorded = self._read_json("run.json")
+        recorded = self.facts
         for key in recorded.keys() & ORIGIN:
             if (now := json.loads(json.dumps(facts.get(key)))) != recorded[key]:
                 raise SparksError(
                     f"{key} of run {self.folder} was {recorded[key]}, now it is {now}; "
                     "bring it back, or start a new run"
                 )
-        before, now = recorded.get("settings", {}), facts["settings"]
-        if changed := [name for name in before if name in now and before[name] != now[name]]:
+        # Settings at their defaults are not among them.
+        now = facts["settings"]
+        before = recorded.get("settings", now)
+        if changed := sorted(name for name in before | now if before.get(name) != now.get(name)):
             raise SparksError(
                 f"{', '.join(changed)} in {self.folder / 'config.yaml'} changed since the run "
                 "began; bring it back, or start a new run"
@@ -226,7 +233,9 @@ class Run:
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
+            if not isinstance(content, dict):
+                raise ValueError("it holds no table")
         except (OSError, ValueError) as error:
             raise SparksError(f"cannot read {path} ({error}); start a new run") from error
         return content
@@ -297,7 +306,7 @@ def is_run(folder: Path) -> bool:
     Other programs' folders have a `config.yaml` too; theirs is not ours to write into.
     """
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        facts = read_json(folder / "run.json")
     except (OSError, ValueError):
         return False
     return isinstance(facts, dict) and "source" in facts and (folder / "config.yaml").is_file()

@@ -5,7 +5,6 @@ Encoding and search follow each other: the text encoder is gone before the denoi
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparks.editors.footprint import STORAGES, block_bytes, decoder_bytes
 from sparks.errors import SparksError
+from sparks.files import read_json
 from sparks.models.weights import find, is_full_size, parameters
 from sparks.settings.layers import recommended
 from sparks.settings.schema import Config
@@ -241,10 +241,7 @@ def _networks(folder: Path | None) -> dict[str, int]:
     """What `Shape` says of the networks, read off their configurations where these are here."""
     try:
         assert folder is not None
-        network, vae = (
-            json.loads((folder / name / "config.json").read_text())
-            for name in ("transformer", "vae")
-        )
+        network, vae = (read_json(folder / name / "config.json") for name in ("transformer", "vae"))
         return {
             "layers": network["num_layers"],
             "inner": network["num_attention_heads"] * network["attention_head_dim"],

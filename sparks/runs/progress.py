@@ -225,7 +225,7 @@ def verdict(result: Result) -> str:
         f"P(yes) {_shown(result.p_yes_edited)} "
         f"(before tuning {_shown(result.p_yes_baseline)}, "
         f"best of the search {_shown(result.p_yes_best)}).\n"
-        f"The search ended after {spent['renders']:.0f} renders in {spent['wall_clock']:.0f} s: "
+        f"The search ended after {spent.get('renders', 0):.0f} renders in {spent.get('wall_clock', 0):.0f} s: "
         f"{why}{skipped}."
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from sparks import page
 from sparks.errors import SparksError
 from sparks.files import write_text
+from sparks.runs.facts import read_facts
 from sparks.runs.folder import SOURCE, draw_curve
 from sparks.runs.progress import verdict
 from sparks.runs.result import read_result
@@ -42,7 +43,8 @@ def report(run: Path) -> Path:
     if not page.is_page(run / "index.html"):
         raise SparksError(f"{run / 'index.html'} is not a page of sparks; move it away first")
     rows = history(run) if (run / "history.jsonl").exists() else []
-    facts, result = read_json(run / "run.json"), read_json(run / "result.json")
+    facts = read_facts(run / "run.json") if (run / "run.json").exists() else {}
+    result = _result(run)
     if rows:
         draw_curve(run / "curve.png", rows)
     sections = [
@@ -56,12 +58,27 @@ def report(run: Path) -> Path:
         ),
         _evaluations(rows),
         page.section("Cost", _pairs(_cost(rows, facts, result))),
-        page.section("Settings", page.code(settings.read_text(encoding="utf-8"))),
+        page.section("Settings", page.code(settings.read_text(encoding="utf-8", errors="replace"))),
         page.section("Again", page.code("sparks solve --recipe edited.mp4")),
     ]
     title = str(facts.get("prompt") or run.resolve().name)
     write_text(run / "index.html", page.page(title, *filter(None, sections)))
     return run / "index.html"
+
+
+def _result(run: Path) -> dict[str, Any]:
+    """What `result.json` holds, nothing if it is not there (yet).
+
+    Raises:
+        SparksError: something in it is of another type than was written.
+    """
+    path = run / "result.json"
+    result = read_json(path)
+    if not _transferred(run):
+        return read_result(result, path).json() if result else {}
+    if any(not isinstance(v, float | None) for n, v in result.items() if n.startswith("p_yes")):
+        raise SparksError(f"{path} cannot be read: a P(yes) in it is no number")
+    return result
 
 
 def _transferred(run: Path) -> bool:

@@ -1,10 +1,10 @@
 """Whether settings suit a model, seen in its folder before anything is loaded."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from sparks.errors import SparksError
+from sparks.files import read_json
 from sparks.settings.schema import Config
 from sparks.settings.yaml import Settings, presets, read_settings
 
@@ -51,7 +51,7 @@ def _multiple(folder: Path) -> int | None:
 
 def _network(folder: Path, name: str) -> dict[str, Any]:
     try:
-        config = json.loads((folder / name / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / name / "config.json")
     except (OSError, ValueError):
         return {}  # the editor says what is wrong with it
     return config if isinstance(config, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sparks import files
 from sparks.errors import SparksError, printable
 from sparks.locks import locked
 from sparks.runs.progress import table
@@ -101,8 +101,8 @@ def history(run: Path) -> list[HistoryRow]:
 def read_json(path: Path) -> dict[str, Any]:
     """What a file of a run holds, nothing if it is not there (yet)."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = files.read_json(path)
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -138,7 +138,16 @@ class Meter:
                 raise BudgetExhausted(counter, limits[counter])
 
     def restore(self, spent: Mapping[str, float]) -> None:
-        """Go on from what `spent` gave, as if no time had passed since."""
+        """Go on from what `spent` gave, as if no time had passed since.
+
+        Raises:
+            SparksError: a counter is missing.
+        """
+        if missing := self.spent().keys() - spent.keys():
+            raise SparksError(
+                f"the last row of history.jsonl does not say its {', '.join(sorted(missing))}; "
+                "start a new run"
+            )
         self.qwen_calls, self.renders = int(spent["qwen_calls"]), int(spent["renders"])
         self.denoiser_forwards = int(spent["denoiser_forwards"])
         self.denoiser_backwards = int(spent["denoiser_backwards"])

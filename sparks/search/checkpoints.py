@@ -69,6 +69,8 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():
+        return None
     try:
         with safe_open(str(path), "pt") as file:
             texts = file.metadata() or {}

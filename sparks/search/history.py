@@ -2,18 +2,22 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from sparks.errors import SparksError
+from sparks.files import read_bytes
 from sparks.search.evaluation import Evaluation
 from sparks.search.objective import Losses
 
 HistoryRow = dict[str, Any]
 
+# What a row's cost holds; and what rounding may add to a number.
+_COUNTS = ("qwen_calls", "renders", "denoiser_forwards", "denoiser_backwards")
+_SLACK, _LARGEST = 1e-6, 1e308
 _KEYS = {"index", "seed", "z_sha256", "losses", "total", "p_yes", "best", "cost"}
 
 
@@ -88,7 +92,7 @@ def read_rows(path: Path) -> tuple[list[HistoryRow], int]:
     Raises:
         SparksError: a row before the last cannot be read.
     """
-    lines = path.read_bytes().splitlines(keepends=True)
+    lines = read_bytes(path).splitlines(keepends=True)
     rows: list[HistoryRow] = []
     for number, line in enumerate(lines):
         row = _parse(line)
@@ -120,16 +124,30 @@ def _is_typed(row: HistoryRow) -> bool:
         type(row["index"]) is type(row["seed"]) is int
         and isinstance(row["z_sha256"], str)
         and isinstance(row["best"], bool)
-        and all(value is None or _is_number(value) for value in (row["total"], row["p_yes"]))
         and isinstance(losses, dict)
         and all(value is None or _is_number(value) for value in losses.values())
+        and _is_total(row["total"], losses.values())
+        and (row["p_yes"] is None or _is_share(row["p_yes"]))
         and isinstance(cost, dict)
-        and all(map(_is_number, cost.values()))
+        and all(_is_number(value) and value >= 0 for value in cost.values())
+        and all(type(cost.get(name, 0)) is int for name in _COUNTS)
     )
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a finite one, as rows have them."""
+    return type(value) in (int, float) and abs(value) < _LARGEST
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and -_SLACK <= value <= 1 + _SLACK
+
+
+def _is_total(total: Any, losses: Collection[Any]) -> bool:
+    """Whether it is the sum of the terms, or none where one of them is none."""
+    if None in losses:
+        return total is None
+    return _is_number(total) and math.isclose(total, sum(losses), rel_tol=_SLACK, abs_tol=_SLACK)
 
 
 def _finite(value: float) -> float | None:

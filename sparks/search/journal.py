@@ -102,6 +102,8 @@ class Journal:
         for path in (self.state, previous(self.state)):
             if not path.exists():
                 continue
+            if not path.is_file():
+                raise SparksError(f"{path} is no file; move it away")
             checkpoint = load_checkpoint(path)
             if checkpoint is None:
                 log.warning("%s is torn; going on from what was saved before it", path)

@@ -1,5 +1,6 @@
 """A run directory: when it begins, who may go on with it, and what it says."""
 
+import contextlib
 import json
 import logging
 import math
@@ -13,7 +14,9 @@ from PIL import Image
 
 from sparks.errors import SparksError
 from sparks.locks import locked
+from sparks.runs.facts import read_facts
 from sparks.runs.folder import Run, discard, draw_curve, is_run, new_folder
+from sparks.runs.report import report
 from sparks.runs.result import Result
 from sparks.search.history import column
 
@@ -174,6 +177,67 @@ def test_another_edit_than_was_begun_is_refused(
     with pytest.raises(SparksError, match=message):
         run.check(FACTS | {key: now}, "cpu")
     run.close()
+
+
+def test_settings_are_compared_with_defaults_too(tmp_path: Path) -> None:
+    begun(tmp_path / "run").close()
+    with contextlib.closing(Run(tmp_path / "run", begun=True)) as run:
+        for settings in ({"space": "aa"}, FACTS["settings"] | {"objective": "cc"}):
+            with pytest.raises(
+                SparksError, match=r"(solver|objective) in .* changed since the run"
+            ):
+                run.check(FACTS | {"settings": settings}, "cpu")
+        run.check(FACTS, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ([], "it"),
+        ({"cost": []}, "cost"),
+        ({"cost": {"folder": 3}}, r"cost\.folder"),
+        ({"cost": {"versions": None}}, r"cost\.versions"),
+        ({"cost": {"versions": {"torch": ["x"]}}}, r"cost\.versions\.torch"),
+        ({"settings": ["solver"]}, "settings"),
+        ({"seeds": {"noise": "1"}}, r"seeds\.noise"),
+        ({"levers": 5}, "levers"),
+        ({"fingerprint": None}, "fingerprint"),
+    ],
+)
+def test_facts_of_other_types_are_one_line(tmp_path: Path, facts: Any, told: str) -> None:
+    begun(tmp_path / "run").close()
+    content = FACTS | facts if isinstance(facts, dict) else facts
+    (tmp_path / "run" / "run.json").write_text(json.dumps(content))
+    with pytest.raises(SparksError, match=rf"run\.json cannot be read: {told}: "):
+        read_facts(tmp_path / "run" / "run.json")
+    with pytest.raises(SparksError, match=r"run\.json cannot be read"):
+        report(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '{"stopped_by": 3}',
+        '{"p_yes_judge_edited": "x"}',
+        '{"p_yes_transfer": "x"}',
+        '{"p_yes_transfer": 0.5, "p_yes_judge_baseline": []}',
+    ],
+)
+def test_results_of_other_types_are_one_line(tmp_path: Path, content: str) -> None:
+    folder = done(tmp_path / "run")
+    (folder / "result.json").write_text(content)
+    with pytest.raises(SparksError, match=r"result\.json"):
+        _ = Run(folder, begun=True).result
+    if content != "[]":  # as good as none
+        with pytest.raises(SparksError, match=r"result\.json"):
+            report(folder)
+
+
+def test_a_report_shows_settings_in_another_encoding(tmp_path: Path) -> None:
+    folder = done(tmp_path / "run")
+    (folder / "config.yaml").write_bytes(b"prompt: gr\xf6ws\n")
+    assert "prompt: gr\ufffdws" in report(folder).read_text(encoding="utf-8")
 
 
 def test_another_device_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """A search on disk: what is written, what is read again, and who may."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ DEEP = b"[" * 300_000
     [
         *({"losses": None}, {"losses": {"vlm": "x"}}, {"cost": "x"}, {"cost": {"renders": None}}),
         *({"p_yes": "x"}, {"total": [1]}, {"total": True}, {"seed": 1.5}, {"z_sha256": 3}),
+        *(
+            {"p_yes": 7},
+            {"p_yes": -1},
+            {"total": -100.0},
+            {"total": None},
+            {"losses": {"vlm": 1e999}},
+        ),
+        *({"cost": {"renders": -1}}, {"cost": {"renders": 1.5}}, {"cost": {"wall_clock": 1e999}}),
         *({"best": 1}, {"index": "1"}, {"index": True}, DEEP, b"3", b"null", b"[]", b"\xff"),
     ],
 )
@@ -132,6 +141,17 @@ def test_where_nothing_can_be_written_is_said(tmp_path: Path, run: Path) -> None
     (run / "history.jsonl").unlink()
     (run / "history.jsonl").mkdir()
     with pytest.raises(SparksError, match=r"cannot write .*: Is a directory; choose another"):
+        Journal(run)
+
+
+def test_what_is_no_plain_file_is_refused_and_never_waited_for(run: Path) -> None:
+    (run / "state.safetensors").unlink()
+    (run / "state.safetensors").mkdir()
+    with pytest.raises(SparksError, match=r"state\.safetensors is no file; move it away"):
+        Journal(run)
+    (run / "history.jsonl").unlink()
+    os.mkfifo(run / "history.jsonl")
+    with pytest.raises(SparksError, match=r"history\.jsonl: it is no plain file"):
         Journal(run)
 
 

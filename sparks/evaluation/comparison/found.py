@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from sparks.errors import SparksError
 from sparks.evaluation.comparison.layout import FORMS, VIDEOS, Given, Layout, Method, PictureArea
 from sparks.evaluation.statistics.reading import read_table
 from sparks.evaluation.statistics.scores import as_number
+from sparks.files import read_json
 
 K = 5  # frames that experiments keep unless a task says otherwise
 
@@ -97,7 +97,7 @@ def _tasks(folder: Path) -> list[Given]:
     plan = folder / "plan.json"
     if plan.is_file():
         try:
-            rows: list[dict[str, Any]] = json.loads(plan.read_text(encoding="utf-8"))["tasks"]
+            rows: list[dict[str, Any]] = read_json(plan)["tasks"]
         except (ValueError, KeyError, TypeError) as error:
             raise SparksError(f"{plan} cannot be read: {error}") from None
     else:

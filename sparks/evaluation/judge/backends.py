@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from sparks.errors import SparksError
 from sparks.evaluation.judge.calls import Backend
 from sparks.evaluation.judge.request import Request
+from sparks.files import read_json
 from sparks.media.clip import read_clip
 from sparks.models.machine import default_device
 
@@ -54,12 +54,12 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         self.name = "recorded"
         if path.is_dir():
-            calls = [json.loads(file.read_text(encoding="utf-8")) for file in path.glob("*.json")]
+            calls = [read_json(file) for file in path.glob("*.json")]
             self.answers = {each["key"]: [s["answer"] for s in each["said"]] for each in calls}
             self.name = calls[0]["asked"]["judge"] if calls else "recorded"
             return
         try:
-            recorded = json.loads(path.read_text(encoding="utf-8"))
+            recorded = read_json(path)
         except (OSError, ValueError) as error:
             raise SparksError(f"no recorded answers at {path} ({error})") from error
         self.answers = {key: [a] if isinstance(a, str) else a for key, a in recorded.items()}

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from sparks.errors import SparksError
 from sparks.evaluation.judge.answers import Answer, parse
 from sparks.evaluation.judge.request import Request
-from sparks.files import write_text
+from sparks.files import read_json, write_text
 
 TRIES = 3
 
@@ -61,7 +61,7 @@ def _valid(content: dict[str, Any], request: Request) -> Answer | None:
 
 def _kept(path: Path) -> dict[str, Any] | None:
     try:
-        call: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        call: dict[str, Any] = read_json(path)
         return call if call["said"] else None
     except OSError:
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.errors import SparksError
-from sparks.files import write_text
+from sparks.files import read_json, write_text
 from sparks.pocket.tasks import PocketTask, held_out
 from sparks.studio.edits.looking import apart
 from sparks.studio.uploads import plain_name
@@ -89,7 +89,7 @@ class Clips:
             inside.mkdir()
             shutil.move(video, inside / _safe(name))
             apart("look", inside / _safe(name), inside)
-            facts = json.loads((inside / "facts.json").read_text(encoding="utf-8"))
+            facts = read_json(inside / "facts.json")
             facts |= {"name": plain_name(name), "file": _safe(name), **(more or {})}
             write_text(inside / "facts.json", json.dumps(facts))
             shutil.rmtree(folder, ignore_errors=True)
@@ -125,7 +125,7 @@ class Clips:
 
     def _load(self, folder: Path) -> Stored | None:
         try:
-            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+            facts = read_json(folder / "facts.json")
             return Stored(folder.name, folder, folder / facts["file"], facts["name"], facts)
         except (OSError, ValueError, KeyError, TypeError):
             return None

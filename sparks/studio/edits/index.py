@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sparks.files import write_text
+from sparks.files import read_bytes, read_json, write_text
 
 _DEEPEST = 6  # folders below the first
 _FRESH = 1.0  # seconds for which what was seen holds
@@ -192,7 +192,7 @@ class Index:
 
     def _restore(self) -> None:
         try:
-            rows = json.loads(self.cache.read_text(encoding="utf-8"))
+            rows = read_json(self.cache)
             entries = [(stamp, Entry(**entry)) for stamp, entry in rows]
         except (OSError, ValueError, TypeError, RecursionError):
             return
@@ -237,7 +237,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return _dict(json.loads(path.read_text(encoding="utf-8")))
+        return _dict(read_json(path))
     except (OSError, ValueError, RecursionError):
         return {}
 
@@ -274,7 +274,7 @@ def _time(path: Path) -> float:
 
 def _lines(path: Path) -> int:
     try:
-        return path.read_bytes().count(b"\n")
+        return read_bytes(path).count(b"\n")
     except OSError:
         return 0
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.errors import SparksError
-from sparks.files import write_text
+from sparks.files import read_json, write_text
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
 OVER = (DONE, FAILED, STOPPED)
@@ -95,7 +95,7 @@ def load_all(jobs: Path) -> list[Job]:
 def load(path: Path) -> Job | None:
     """The job of a `job.json`; None where there is none."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         job = Job(**{**content, "arguments": tuple(content["arguments"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -105,7 +105,7 @@ def load(path: Path) -> Job | None:
 def exit_code(folder: Path) -> int | None:
     """How the process of a job ended; None if it has not, or could not say so."""
     try:
-        code = json.loads((folder / "exit.json").read_text(encoding="utf-8"))["code"]
+        code = read_json(folder / "exit.json")["code"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return code if isinstance(code, int) else None

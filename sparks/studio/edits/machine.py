@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sparks.files import read_json
 from sparks.models.weights import BUNDLED, find
 from sparks.settings.layers import recommended
 
@@ -128,7 +129,7 @@ class Doctor:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

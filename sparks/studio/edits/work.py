@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from sparks.files import write_text
+from sparks.files import read_json, write_text
 from sparks.locks import locked
 
 _TRIES, _PAUSE = 20, 0.1  # a server looks at the lock by taking it for a moment
@@ -37,7 +37,7 @@ def _run(folder: Path) -> int:
     if (folder / "exit.json").exists():  # it was run by a process that has ended since
         return 0
     write_text(folder / "pid", str(os.getpid()))
-    arguments = json.loads((folder / "job.json").read_text(encoding="utf-8"))["arguments"]
+    arguments = read_json(folder / "job.json")["arguments"]
     sys.argv = ["sparks", *arguments]
     try:
         runpy.run_module("sparks.cli", run_name="__main__")  # as `python -m` does

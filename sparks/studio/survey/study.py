@@ -7,7 +7,6 @@ STUDY/votes.sqlite   everything that was answered, see `ballots`
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sparks.errors import SparksError
 from sparks.evaluation.scenarios import Name
-from sparks.files import write_text
+from sparks.files import read_json, write_text
 
 FILE = "study.json"
 MOST = 8  # candidates on one page: as many as there are letters
@@ -125,7 +124,7 @@ def read_study(folder: Path) -> Study:
     """
     path = folder / FILE
     try:
-        return Study.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Study.model_validate(read_json(path))
     except OSError:
         raise SparksError(f"no study at {folder}; make one with sparks survey make") from None
     except ValidationError as error:

@@ -216,7 +216,8 @@ def summary(result: Result) -> str:
 
 def verdict(result: Result) -> str:
     """What an edit reached and why its search ended, in two lines."""
-    spent, ended = result.spent, result.stopped_by
+    ended = result.stopped_by
+    renders, seconds = (result.spent.get(name, 0) for name in ("renders", "wall_clock"))
     why = _ENDS.get(ended, f"its budget of {ended} was spent")
     count = result.skipped
     skipped = f"; {count} evaluations gave no number and were skipped" if count else ""
@@ -225,7 +226,7 @@ def verdict(result: Result) -> str:
         f"P(yes) {_shown(result.p_yes_edited)} "
         f"(before tuning {_shown(result.p_yes_baseline)}, "
         f"best of the search {_shown(result.p_yes_best)}).\n"
-        f"The search ended after {spent.get('renders', 0):.0f} renders in {spent.get('wall_clock', 0):.0f} s: "
+        f"The search ended after {renders:.0f} renders in {seconds:.0f} s: "
         f"{why}{skipped}."
     )
 

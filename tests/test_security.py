@@ -29,7 +29,7 @@ from sparks.runs.prepare import prepare
 from sparks.runs.report import report
 from sparks.runs.resolve import check_settings
 from sparks.search.journal import Journal
-from sparks.settings.layers import layers
+from sparks.settings.layers import layers, recommended
 from tests.editors.conftest import make_clip, write_model
 from tests.workplace import REDNESS
 
@@ -139,6 +139,13 @@ def test_a_model_folder_brings_no_code(tmp_path: Path, plugin: Path) -> None:
     with pytest.raises(SparksError, match="names the code"):
         prepare({"model": str(model), "prompt": "red ball jumps"})
     assert not plugin.with_suffix(".ran").exists()
+
+
+@pytest.mark.parametrize("key", ["video", "prompt", "model", "device", "listeners", "keep"])
+def test_a_model_folder_does_not_say_what_is_the_users_to_say(tmp_path: Path, key: str) -> None:
+    (tmp_path / "sparks.yaml").write_text(f"budget: qwen_calls=2\n{key}: x")
+    with pytest.raises(SparksError, match=rf"sparks\.yaml says {key}, which is not for a model"):
+        recommended(tmp_path)
 
 
 class Bomb:

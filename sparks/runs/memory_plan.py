@@ -242,12 +242,13 @@ def _networks(folder: Path | None) -> dict[str, int]:
     try:
         assert folder is not None
         network, vae = (read_json(folder / name / "config.json") for name in ("transformer", "vae"))
-        return {
+        told = {
             "layers": network["num_layers"],
             "inner": network["num_attention_heads"] * network["attention_head_dim"],
             "channels": vae["decoder_block_out_channels"][0],
             "temporal": vae["temporal_compression_ratio"],
             "spatial": vae["spatial_compression_ratio"],
         }
+        return told if all(type(n) is int and n > 0 for n in told.values()) else {}
     except (AssertionError, OSError, ValueError, KeyError, TypeError):
         return {}  # loading will say what is wrong with them

@@ -31,6 +31,7 @@ from sparks.runs.memory_plan import MemoryPlan, plan_edit
 from sparks.runs.progress import Silent
 from sparks.runs.resolve import Resolved, resolve
 from sparks.search.budget import Budget, Meter
+from sparks.search.foreign import blaming
 from sparks.search.problem import EditProblem
 from sparks.search.protocols import Solver
 from sparks.settings.construct import construct
@@ -122,10 +123,11 @@ class _Workshop:
         clip, source = self.clip(editor)
         self.reporter.stage("encoding clip and prompts")
         encoded = (origin, source["sha256"], config.model_dump(include=_ENCODED_BY))
-        conditioning = self.cache.get(
-            "conditioning", encoded, lambda: _condition(editor, clip, config)
-        )
-        levers = self.settle(editor, conditioning, begun)
+        with blaming("editor", editor):
+            conditioning = self.cache.get(
+                "conditioning", encoded, lambda: _condition(editor, clip, config)
+            )
+            levers = self.settle(editor, conditioning, begun)
         self.reporter.stage("loading the critic")
         critic = build_critic(
             "critic", config.critic, config, conditioning, self.folder, self.cache

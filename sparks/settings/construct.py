@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sparks.errors import SparksError, shorten
+from sparks.models.memory import is_out_of_memory
 from sparks.settings.kinds import check_kinds
 from sparks.settings.yaml import Settings
 from sparks.signatures import field_names, option_hints, option_type
@@ -30,6 +31,13 @@ def construct(kind: str, factory: Callable[..., Any], options: Settings, **given
     except (TypeError, ValueError) as error:
         shown = ", ".join(f"{name}={shorten(repr(value))}" for name, value in options.items())
         raise SparksError(f"{kind} refuses {shown or 'its settings'}: {error}") from error
+    except Exception as error:  # foreign code may fail in any way
+        if isinstance(error, SparksError) or is_out_of_memory(error):
+            raise
+        raise SparksError(
+            f"{kind} {getattr(factory, '__name__', factory)} failed with {type(error).__name__}: "
+            f"{shorten(error, 300)}; SPARKS_DEBUG=1 shows where"
+        ) from error
 
 
 def check_options(

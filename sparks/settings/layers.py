@@ -13,6 +13,13 @@ from sparks.search.evaluation import Watch
 from sparks.settings.yaml import Settings, parse, read_settings
 
 
+# What is edited, on what, and who is told of it: not for a model to say, as anyone can make one.
+_THE_USERS = (
+    *("video", "prompt", "static_prompt", "audio_prompt", "window", "model", "device", "seed"),
+    *("screen", "sound", "preview_every", "keep", "listeners"),
+)
+
+
 class Whole(dict[str, Any]):
     """A section that takes nothing from the layers below it."""
 
@@ -94,9 +101,18 @@ def _joined(first: Settings, second: Settings) -> Settings:
 
 
 def recommended(folder: Path | str) -> Settings:
-    """What the model in `folder` is best run with: its `sparks.yaml`, if it has one."""
+    """What the model in `folder` is best run with: its `sparks.yaml`, if it has one.
+
+    Raises:
+        SparksError: it cannot be read, or says what only the user may.
+    """
     path = Path(folder) / "sparks.yaml"
-    return read_settings(path) if path.is_file() else {}
+    told = read_settings(path) if path.is_file() else {}
+    if theirs := [key for key in told if key in _THE_USERS]:
+        raise SparksError(
+            f"{path} says {theirs[0]}, which is not for a model to say; remove it there"
+        )
+    return told
 
 
 def layers(

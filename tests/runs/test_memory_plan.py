@@ -21,8 +21,9 @@ from sparks.models.weights import (
     parameters,
 )
 from sparks.runs.doctor import describe, examine
-from sparks.runs.memory_plan import GIB, Shape, make_plan, plan_edit
+from sparks.runs.memory_plan import GIB, Shape, _networks, make_plan, plan_edit
 from sparks.settings.schema import Config
+from tests.editors.conftest import write_model
 
 SIZES = {name: component.parameters for name, component in LTX_23.items()}
 
@@ -110,3 +111,14 @@ def test_the_doctor_on_the_command_line() -> None:
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["versions"]["torch"]
+
+
+@pytest.mark.parametrize("layers", ["six", -1, 0, True, None, [6]])
+def test_a_network_that_is_described_in_another_form_is_left_to_loading(
+    tmp_path: Path, layers: object
+) -> None:
+    folder = write_model(tmp_path / "model")
+    assert _networks(folder)["layers"] > 0
+    config = json.loads((folder / "transformer" / "config.json").read_text())
+    (folder / "transformer" / "config.json").write_text(json.dumps(config | {"num_layers": layers}))
+    assert _networks(folder) == {}

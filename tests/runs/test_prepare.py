@@ -1,6 +1,8 @@
 """From settings to a problem: what is read, encoded, kept for the next edit and charged."""
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from sparks.editors.guidance import Guidance
+from sparks.errors import SparksError
 from sparks.media.clip import write_clip
 from sparks.runs.cache import Cache
 from sparks.runs.prepare import Prepared, prepare
@@ -134,3 +137,11 @@ def test_what_the_search_is_compared_with_is_not_rendered_again_under_the_same_g
     video = {"guidance_scale": 3.0}
     other = prepared(guidance={"tuning": plain, "final": {"video": video}})
     assert not torch.equal(other.baseline(), other.problem.baseline)
+
+
+def test_an_editor_that_cannot_encode_is_named(tmp_path: Path) -> None:
+    folder = shutil.copytree("model", tmp_path / "odd")
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    (folder / "vae" / "config.json").write_text(json.dumps(config | {"scaling_factor": "x"}))
+    with pytest.raises(SparksError, match=r"editor LTX2Editor failed with TypeError"):
+        prepared(model=str(folder))

@@ -102,3 +102,12 @@ def test_annotations_for_type_checkers_are_resolved(
     with pytest.raises(AssertionError, match="Nowhere"):
         check_options(late_plugin.Lost)
     del sys.modules["late_plugin"]
+
+
+def test_a_plugin_that_fails_as_it_is_built_is_named() -> None:
+    class Late:
+        def __init__(self) -> None:
+            raise KeyError("nowhere")
+
+    with pytest.raises(SparksError, match=r"solver Late failed with KeyError: 'nowhere'; SPARKS_"):
+        construct("solver", Late, {})

@@ -12,7 +12,6 @@ from sparks.errors import SparksError
 from sparks.search.evaluation import Watch
 from sparks.settings.yaml import Settings, parse, read_settings
 
-
 # What is edited, on what, and who is told of it: not for a model to say, as anyone can make one.
 _THE_USERS = (
     *("video", "prompt", "static_prompt", "audio_prompt", "window", "model", "device", "seed"),

@@ -112,13 +112,17 @@ def of_setting(rows: Sequence[Row]) -> str:
         ["of those, happened", rate(sum(r["happened_edited"] for r in accepted), len(accepted))],
     ]
     text = markdown(["", "edits, Wilson's interval"], lines)
+    return "\n".join([text, judgement(rows), by_action(rows)])
+
+
+def judgement(rows: Sequence[Row]) -> str:
+    """How often the judge is right, and whether it is wrong where the guide is."""
     judged = [
         ["tuned", *judge(rows, ["edited"])],
         ["prompt only and tuned", *judge(rows, ["baseline", "edited"])],
     ]
     header = ["judge, of edits", "yes of what happened", "no of what did not", "balanced"]
-    parts = (text, markdown(header, judged), errors(rows), by_action(rows))
-    return "\n".join(filter(None, parts))
+    return markdown(header, judged) + "\n" + errors(rows)
 
 
 def errors(rows: Sequence[Row]) -> str:
@@ -187,11 +191,10 @@ def by_action(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row], against: str | None = None) -> str:
-    """All settings side by side, and their paired differences."""
+    """All settings side by side, their paired differences, and the judge of all edits together."""
     of = grouped(rows)
-    if len(of) == 1:
-        return side_by_side(of)
-    return side_by_side(of) + "\n" + between(of, against)
+    parts = [side_by_side(of), *([between(of, against)] if len(of) > 1 else []), judgement(rows)]
+    return "\n".join(parts)
 
 
 Key = tuple[str, str | None]  # setting, what it was matched by

@@ -16,12 +16,15 @@ import argparse
 import functools
 import json
 import shutil
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import evidence
+from ledger import append, line
 
 from sparks.evaluation.statistics.tables import Estimate, estimate, markdown
 from sparks.experiments.cells import Cell, Plan, load_plan
@@ -41,6 +44,7 @@ from sparks.search.executors import Executor, Pieces
 Row = dict[str, Any]
 Pair = tuple[Cell, Cell]  # whose controls, and on whose clip
 SHOWN = {"baseline": "prompt only", "transfer": "with another clip's controls", "tuned": "tuned"}
+DIFFERENCES = (("transfer", "baseline"), ("transfer", "tuned"))
 _CACHE = Cache()
 
 
@@ -134,7 +138,7 @@ def report(output: Path) -> str:
         ]
         for key, title in SHOWN.items()
     ]
-    for one, other in (("transfer", "baseline"), ("transfer", "tuned")):
+    for one, other in DIFFERENCES:
         cells = (
             evidence.paired(more(rows, f"{w}_{one}", f"{w}_{other}")) for w in ("happened", "true")
         )
@@ -146,6 +150,18 @@ def report(output: Path) -> str:
         by_donor(rows),
     ]
     return "\n".join(parts)
+
+
+def figures(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The same for the ledger."""
+    columns = [f"{what}_{key}" for what in ("happened", "true") for key in SHOWN]
+    found = {column: estimate(rows, column) for column in columns}
+    found |= {
+        f"{what}_{one} - {other}": more(rows, f"{what}_{one}", f"{what}_{other}")
+        for what in ("happened", "true")
+        for one, other in DIFFERENCES
+    }
+    return [{"metric": name, **asdict(each)} for name, each in found.items() if each is not None]
 
 
 def more(rows: Sequence[Row], one: str, other: str) -> Estimate | None:
@@ -187,11 +203,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--setting", help="which of the run's settings; by default its first")
     parser.add_argument("--output", type=Path, default=Path("runs/transfer"))
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--ledger", type=Path, help="to which a line is added")
+    parser.add_argument("--commit", default="", help="of the edits; HEAD if left out")
+    parser.add_argument("--note", default="")
     options = parser.parse_args(arguments)
     setting = options.setting or load_plan(options.run).cells[0].setting
     with quiet_libraries():
         make(options.run, setting, options.output, Processes(options.jobs))
-    print(report(options.output) if rows_of(options.output) else "no two edits ask for the same")
+    if not (rows := rows_of(options.output)):
+        sys.exit("no two of the edits ask for the same action")
+    print(report(options.output))
+    if options.ledger:
+        plan = load_plan(options.run)
+        title = "benchmarks/transfer.py"
+        note = (options.commit, options.note)
+        append(options.ledger, line(plan, rows, figures(rows), title, *note))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from sparks.errors import SparksError, printable
+from sparks.errors import SparksError, printable, shorten
 from sparks.evaluation.cli import app as evaluation
 from sparks.files import place
 from sparks.garbage import no_collection
@@ -522,7 +522,7 @@ def doctor(model: _Model = None, critic: _Critic = None, json_: _Json = False) -
         from sparks.runs.doctor import describe, examine
 
         findings = examine(model, critic)
-    typer.echo(json.dumps(findings) if json_ else describe(findings))
+    typer.echo(json.dumps(findings) if json_ else printable(describe(findings)))
 
 
 @app.command()
@@ -549,6 +549,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     atexit.register(gc.freeze)  # a last look for garbage in all that was imported takes a second
     try:
+        os.getcwd()  # some libraries abort where there is none
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -556,6 +557,11 @@ def main() -> None:
         if os.environ.get("SPARKS_DEBUG"):
             raise
         _refuse(str(error))
+    except OSError as error:  # a path that cannot be, wherever it was first used
+        if os.environ.get("SPARKS_DEBUG") or not error.strerror:
+            raise
+        where = "the current folder" if error.filename is None else shorten(error.filename)
+        _refuse(printable(f"{where}: {error.strerror}; give another path"))
     except typer.TyperException as error:  # an option or command that does not exist, and so on
         if message := error.format_message().rstrip("."):
             _refuse(f"{message}; see sparks --help")

@@ -33,6 +33,20 @@ def test_help_needs_no_torch() -> None:
     assert "heavy: []" in out
 
 
+def test_a_path_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    report = run("report", "x" * 300, folder=tmp_path)
+    assert (report.returncode, report.stdout) == (2, "")
+    assert "File name too long" in report.stderr
+    assert len(report.stderr) < 400
+    command = [sys.executable, "-c", "from sparks.cli import main; main()"]
+    gone = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh", *command]
+    shell = subprocess.run(gone, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (shell.returncode, shell.stderr) == (
+        2,
+        "error: the current folder: No such file or directory; give another path\n",
+    )
+
+
 def test_public_names_resolve() -> None:
     assert all(getattr(sparks, name) for name in sparks.__all__)
     with pytest.raises(AttributeError, match="Nothing"):

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sparks.editors.controls import Controls, save_controls
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 from sparks.files import read_json, replacing, write_text
 from sparks.locks import LOCKS
 from sparks.media.clip import Clip, contact_sheet, side_by_side, write_clip
@@ -96,7 +96,11 @@ class Run:
         if begun:
             self._reopen(reading)
         else:
-            _check_free(self.folder if folder else Path("runs") / _FREE)
+            try:
+                _check_free(self.folder if folder else Path("runs") / _FREE)
+            except OSError as error:
+                reason = f"{shorten(self.folder)}: {error.strerror}"
+                raise SparksError(f"cannot write output {reason}; choose another folder") from error
 
     def claim(self) -> Path:
         """The folder, which is made now if none was named."""

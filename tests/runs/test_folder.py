@@ -107,6 +107,11 @@ def test_what_was_half_begun_is_begun_again_and_what_is_foreign_is_not(tmp_path:
         Run(other)
 
 
+def test_a_name_that_no_folder_can_have_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SparksError, match=r"cannot write output .*File name too long; choose"):
+        Run(tmp_path / ("x" * 300))
+
+
 def test_a_default_folder_is_named_after_time_and_prompt_and_is_nobody_elses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -319,7 +319,7 @@ def devices(place: Path, rounds: int, seed: int) -> Iterator[Table]:
         folder = place / f"devices-{jobs}"
         executor = Processes(jobs)
         plan = plan_ablation(
-            "devices", {"seed": 42}, {"adam": {"solver": {"name": "adam"}}}, task_list("dev40")[:16]
+            "devices", {"seed": 42}, {"adam": {"solver": {"name": "adam"}}}, task_list("dev40")[:8]
         )
         began = time.perf_counter()
         run_experiment(folder, plan, executor=executor)

@@ -62,6 +62,7 @@ def test_a_table_is_laid_of_what_is_finished_under_its_own_names(
         row = {"setting": cell.setting, "match": None, "task": cell.task, "folder": cell.name}
         row |= {"seed": cell.settings["seed"], "prompt": "it", "solver": "hybrid", "dim": 33}
         row |= {"space": "temporal", "accepted": True, "p_yes_baseline": 0.1, "p_yes_edited": 0.9}
+        row |= {"p_yes_judge_baseline": 0.1, "p_yes_judge_edited": 0.9}
         row |= {f"{k}_{v}": v == "edited" for k in ("happened", "true") for v in evidence.TOGETHER}
         (home / "row.json").write_text(json.dumps(row))
         cost = {"qwen_calls": 1, "wall_clock": 1.0}

@@ -43,7 +43,7 @@ def test_searches_come_to_please_the_critic(
 ) -> None:
     monkeypatch.setattr(edits, "CLIMBED", 4)
     with _critic() as please:
-        climbed = edits.searched_edits(editor, 2, 2, please)
+        climbed = edits.searched_edits(editor, 2, 6, please)  # one of them does not please at first
         assert len(climbed) == 4
         odds = [_odds(please, climbed[torch.arange(i, i + 2)]) for i in (0, 2)]
     assert odds[1].mean() > odds[0].mean()

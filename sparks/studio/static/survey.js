@@ -71,7 +71,8 @@ function show() {
   }
 }
 const choices = `${form.getAttribute('action')}/choice`;
-const fields = () => new URLSearchParams(new FormData(form));
+const made = () => Number(form.dataset.shown) + performance.now() / 1000;  // on the server's clock
+const fields = () => new URLSearchParams([...new FormData(form), ['made', made()]]);
 let storing = Promise.resolve();
 let waiting = 0;
 function keep() {

@@ -175,14 +175,14 @@ class Ballots:
             with self._db.writing() as db:
                 db.execute("INSERT OR IGNORE INTO shown VALUES (?, ?, ?)", (*whose, time.time()))
         rows = self._db.rows(
-            "SELECT choice FROM choices WHERE participant = ? AND page = ? ORDER BY rowid DESC "
-            "LIMIT 1",
+            "SELECT choice FROM choices WHERE participant = ? AND page = ? "
+            "ORDER BY json_extract(choice, '$.made') DESC, rowid DESC LIMIT 1",
             *whose,
         )
         return _choice(rows[0][0]) if rows else None
 
-    def choose(self, participant: int, page: int, choice: Choice) -> None:
-        """Keep what was chosen so far.
+    def choose(self, participant: int, page: int, choice: Choice, made: float = 0) -> None:
+        """Keep what was chosen so far; of several the last `made` counts, whenever it arrived.
 
         Raises:
             Refused: the page has been sent, or the study has ended.
@@ -191,7 +191,7 @@ class Ballots:
             _check_open(db)
             if _sent(db, participant, page) is not None:
                 raise Refused(409, "this page has been sent; it can no longer be changed")
-            row = (participant, page, time.time(), _text(choice))
+            row = (participant, page, time.time(), json.dumps(asdict(choice) | {"made": made}))
             db.execute("INSERT INTO choices VALUES (?, ?, ?, ?)", row)
 
     def answer(self, participant: int, page: int, choice: Choice) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 from sparks.studio.survey.orders import PLACES, Page
 
 
@@ -62,6 +63,22 @@ def read_choice(fields: Sequence[tuple[str, str]], page: Page, *, whole: bool = 
         raise Refused(422, f"choose a {', a '.join(missing or page.places)} place")
     achieved = {_candidate(letter, page) for name, letter in fields if name == "achieved"}
     return Choice(tuple(map(places.get, page.places)), tuple(sorted(achieved)))
+
+
+def read_made(fields: Sequence[tuple[str, str]]) -> float:
+    """When a choice was made, in seconds since 1970, by the field `made=`; 0 without one.
+
+    Raises:
+        Refused: it is no time.
+    """
+    text = dict(fields).get("made", "0")
+    try:
+        made = float(text)
+    except ValueError:
+        made = math.nan
+    if not math.isfinite(made):
+        raise Refused(422, f"made={shorten(text)} is no time; give seconds since 1970")
+    return made
 
 
 def attentive(page: Page, choice: Choice) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from sparks.studio.survey.choices import Choice, Refused, read_choice
+from sparks.studio.survey.choices import Choice, Refused, read_choice, read_made
 from sparks.studio.survey.orders import PLACES, Page
 from sparks.studio.survey.site import Form, Here, Participant, Site
 from sparks.studio.survey.study import video_path
@@ -71,9 +72,10 @@ def show(site: Here, participant: Participant, number: int) -> Response:
 
 @router.post("/page/{number}/choice")
 def choose(site: Here, participant: Participant, number: int, form: Form) -> Response:
-    """Keep what has been chosen so far."""
+    """Keep what has been chosen so far; of two that overtook each other, the one made later."""
     page = _check(number, site.ballots.pages(participant))
-    site.ballots.choose(participant, number - 1, read_choice(form, page, whole=False))
+    choice = read_choice(form, page, whole=False)
+    site.ballots.choose(participant, number - 1, choice, read_made(form))
     return Response(status_code=204)
 
 
@@ -175,6 +177,7 @@ def _shown(
         422 if missing else 200,
         study=site.study,
         number=number,
+        now=time.time(),
         count=len(pages),
         sent=sent,
         back=max((each for each in open_pages if each < number), default=None),

@@ -89,6 +89,18 @@ def test_a_page_can_be_left_and_come_back_to_until_it_is_sent(served: Served) ->
     assert len(served.ballots.participants()) == 1
 
 
+def test_of_choices_that_overtake_each_other_the_last_made_counts(served: Served) -> None:
+    browser = served.participant()
+    for letter, made in (("A", 10.5), ("B", 12.25), ("C", 11)):  # as they arrive
+        sent = {"first": letter, "made": made}
+        assert browser.post("/page/1/choice", data=sent).status_code == 204
+    assert 'value="B" required checked' in browser.get("/page/1").text
+    for made in ("inf", "nan", "now"):
+        answer = browser.post("/page/1/choice", data={"first": "A", "made": made})
+        assert answer.status_code == 422
+        assert f"made={made}" in answer.text
+
+
 def test_an_incomplete_answer_is_shown_with_what_is_missing(served: Served) -> None:
     answer = served.participant().post("/page/1", data={"first": "B", "achieved": "D"})
     assert answer.status_code == 422

@@ -71,7 +71,7 @@ class Guidance:
             for name in ("guidance_scale", "stg_scale", "modality_scale"):
                 if not 0 <= getattr(modality, name) < math.inf:
                     raise SparksError(f"{name} is {getattr(modality, name)}; it must be 0 or more")
-            if not 0 <= modality.rescale <= 1:
+            if modality.rescale < 0 or modality.rescale > 1:
                 raise SparksError(f"rescale is {modality.rescale}; it is a share, from 0 to 1")
             blocks = self._blocks(modality)
             if modality.stg_scale and not blocks:

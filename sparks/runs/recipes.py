@@ -35,7 +35,7 @@ def recipe(config: Config, facts: Settings, scores: Settings, index: int, noise:
         "space": config.space.name,
         "index": index,
         "scores": scores,
-        "config": config.model_dump(mode="json"),
+        "config": json.loads(config.model_dump_json()),  # null for what is no number
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def rehearse(settings: Settings, output: Path | None = None) -> dict[str, Any]:
         "calls_per_evaluation": _calls(config),
         "memory": None if plan is None else plan.record(),
         "output": None if output is None else str(output),
-        "config": config.model_dump(mode="json"),
+        "config": json.loads(config.model_dump_json()),  # null for what is no number
     }
 
 

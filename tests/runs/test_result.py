@@ -1,6 +1,7 @@
 """What an edit reached is plain data, whatever models and plugins give."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from sparks.errors import SparksError
 from sparks.models.memory import OutOfMemory
 from sparks.runs.edit import edit, go_on
+from sparks.runs.rehearsal import rehearse
 from sparks.runs.result import Result, read_result
 from sparks.settings.layers import merge
-from sparks.settings.yaml import read_settings
+from sparks.settings.yaml import Settings, read_settings
 from tests.workplace import make_workplace
 
 STRANGE = """
@@ -75,11 +77,20 @@ def test_a_judge_without_an_answer_has_none(tmp_path: Path) -> None:
     assert read(tmp_path / "run")["p_yes_judge_edited"] is None
 
 
-def test_a_final_render_of_no_numbers_is_told_and_everything_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("guidance", [{"guidance_scale": 1e38}, {"rescale": math.nan}])
+def test_a_final_render_of_no_numbers_is_told_and_everything_is_written(
+    guidance: Settings, tmp_path: Path
+) -> None:
     with pytest.raises(SparksError, match=r"final render in .*run holds values that are"):
-        edited(tmp_path / "run", guidance={"final": {"video": {"guidance_scale": 1e38}}})
+        edited(tmp_path / "run", guidance={"final": {"video": guidance}})
     assert read(tmp_path / "run")["p_yes_edited"] is None
     assert (tmp_path / "run" / "edited.mp4").is_file()
+
+
+def test_what_would_be_done_is_data_that_json_can_hold() -> None:
+    rehearsed = rehearse({"guidance": {"final": {"video": {"rescale": math.nan}}}})
+    json.dumps(rehearsed, allow_nan=False)
+    assert rehearsed["config"]["guidance"]["final"]["video"]["rescale"] is None
 
 
 @pytest.mark.parametrize("solver", ["Remarks", "Numbers"])

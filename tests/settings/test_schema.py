@@ -250,7 +250,7 @@ def _of_yaml(key: str, value: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "key",
     [
-        *("guidance.final.video.rescale", "guidance.tuning.audio.modality_scale"),
+        *("guidance.tuning.video.rescale", "guidance.tuning.audio.modality_scale"),
         *("guidance.final.video.guidance_scale", "guidance.final.audio.stg_scale", "clip.fps"),
         *("objective.weights.vlm", "objective.weights.temporal", "screen", "solver.lr"),
         *("solver.lr_floor", "solver.eps", "solver.clip_norm", "solver.min_delta", "space.scale"),

@@ -1,5 +1,4 @@
 import pytest
-import torch
 
 from sparks.editors import LTX2Editor
 from sparks.pocket import weights_path, world
@@ -7,11 +6,6 @@ from sparks.pocket.words import ACTIONS
 from sparks.pocket.world import Scenes
 
 SEED = 555_555  # no training stage draws from it
-
-
-@pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session", params=ACTIONS)

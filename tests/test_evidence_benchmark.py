@@ -39,7 +39,8 @@ def printed(folder: Path) -> str:
     for cell in plan.cells:
         path = cell.row(folder)
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(by_key[cell.setting, cell.task, cell.settings["seed"]]))
+        row = by_key[cell.setting, cell.task, cell.settings["seed"]]
+        path.write_text(json.dumps(row | {"folder": cell.name}))
     command = [sys.executable, "benchmarks/evidence.py", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

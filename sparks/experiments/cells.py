@@ -10,6 +10,7 @@ claims/, workers/        what is being run, and by whom: see `sparks.claims`
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, printable, shorten
 from sparks.experiments.sources import bring, check_same
 from sparks.experiments.tasks import Name, Task
 from sparks.files import read_json, write_text
@@ -28,6 +29,11 @@ from sparks.search.budget import Budget
 from sparks.settings.yaml import Settings
 
 Counter = Literal["qwen_calls", "renders", "wall_clock"]
+#: Columns of a row that are no numbers.
+_TEXTS = {
+    *("setting", "match", "task", "folder", "prompt", "solver", "space", "stopped_by"),
+    *("device", "where"),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,12 @@ class Cell:
     @property
     def _label(self) -> str:
         return re.sub(r"[^\w.@-]+", "-", self.setting).lstrip(".-") or self.setting
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The columns of its row that tell it from others."""
+        own = {"setting": self.setting, "match": self.match, "task": self.task}
+        return {**own, "seed": self.settings["seed"], "folder": self.name}
 
     @property
     def piece(self) -> str:
@@ -189,6 +201,37 @@ def claim(folder: Path) -> Iterator[bool]:
 
 
 def finished(folder: Path, plan: Plan) -> list[dict[str, Any]]:
-    """The rows of all finished cells, in the order of the plan."""
-    files = [cell.row(folder) for cell in plan.cells]
-    return [read_json(file) for file in files if file.is_file()]
+    """The rows of all finished cells, in the order of the plan.
+
+    Raises:
+        SparksError: see `read_row`.
+    """
+    return [read_row(folder, cell) for cell in plan.cells if cell.row(folder).is_file()]
+
+
+def read_row(folder: Path, cell: Cell) -> dict[str, Any]:
+    """What a finished cell reached, by column.
+
+    Raises:
+        SparksError: its row cannot be read, is another cell's, or holds what no column can.
+    """
+    file = cell.row(folder)
+    try:
+        row = read_json(file)
+        if not isinstance(row, dict) or any(row.get(k) != v for k, v in cell.keys.items()):
+            raise ValueError("it is not this edit's")
+        if odd := [name for name, value in row.items() if not _is_value(name, value)]:
+            raise ValueError(f"{printable(odd[0])}={shorten(repr(row[odd[0]]))} cannot be")
+    except (OSError, ValueError) as error:
+        raise SparksError(
+            f"{file} cannot be read: {error}; remove it to have the edit measured again"
+        ) from None
+    return row
+
+
+def _is_value(column: str, value: Any) -> bool:
+    if value is None or column in _TEXTS:
+        return value is None or isinstance(value, str)
+    if type(value) not in (bool, int, float) or not math.isfinite(value):
+        return False
+    return not column.startswith("p_yes") or 0 <= value <= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from sparks.evaluation.statistics.tables import Row, estimates
 from sparks.files import replacing
+from sparks.search.history import read_rows
 
 _COUNTERS = {"qwen_calls": "critic calls", "wall_clock": "seconds"}
 _VALUES = {"total": "total loss of the best so far", "p_yes": "its P(yes)"}
@@ -49,13 +50,13 @@ def draw_curves(path: Path, folder: Path, groups: Mapping[str, Sequence[Row]]) -
 
 def _best(run: Path) -> dict[str, list[float]]:
     """What a run had spent and had found after each of its evaluations."""
-    lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    rows, _ = read_rows(run / "history.jsonl")
     curve: dict[str, list[float]] = {name: [] for name in (*_COUNTERS, *_VALUES)}
     best: dict[str, Any] = {}
-    for row in map(json.loads, lines):
+    for row in rows:
         best = row if row["best"] or not best else best
         for name in _COUNTERS:
-            curve[name].append(row["cost"][name])
+            curve[name].append(row["cost"].get(name, math.nan))
         for name in _VALUES:
             curve[name].append(best[name])
     return curve

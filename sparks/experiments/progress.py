@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sparks.claims import BEAT, STALE, Watch, workers
-from sparks.errors import printable
-from sparks.experiments.cells import Cell, load_plan
+from sparks.errors import SparksError, printable
+from sparks.experiments.cells import Cell, load_plan, read_row
 from sparks.experiments.work import last_line
 from sparks.files import read_bytes
-from sparks.runs.watch import read_json
 
 _SHOWN = 20  # lines of each kind
 
@@ -62,17 +61,26 @@ class Progress:
     def news(self) -> Iterator[tuple[str, str]]:
         """Name and outcome of each cell that has ended since."""
         for name, cell in list(self.open.items()):
-            if row := read_json(cell.row(self.folder)):
-                self.done[name] = row
-                answers = [row.get(f"p_yes_{which}") for which in ("baseline", "edited")]
-                how = "P(yes) " + " -> ".join(f"{a:.3f}" if a is not None else "?" for a in answers)
+            if cell.row(self.folder).is_file():
+                how = self._done(cell)
             elif cell.error(self.folder).is_file():
-                self.failed[name] = last_line(self.folder, cell)
-                how = f"failed: {self.failed[name]}"
+                how = self._failed(cell, last_line(self.folder, cell))
             else:
                 continue
             del self.open[name]
             yield name, how
+
+    def _done(self, cell: Cell) -> str:
+        try:
+            row = self.done[cell.name] = read_row(self.folder, cell)
+        except SparksError as error:
+            return self._failed(cell, str(error))
+        answers = [row.get(f"p_yes_{which}") for which in ("baseline", "edited")]
+        return "P(yes) " + " -> ".join(f"{a:.3f}" if a is not None else "?" for a in answers)
+
+    def _failed(self, cell: Cell, why: str) -> str:
+        self.failed[cell.name] = why
+        return f"failed: {why}"
 
     def running(self) -> list[Running]:
         """The workers that are alive, and at a cell of this folder."""

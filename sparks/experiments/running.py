@@ -99,9 +99,7 @@ def _made(folder: Path, task: Task, cell: Cell, claim: Claim, place: Place) -> d
     settings = merge(cell.settings, task.settings(ready(folder, task)))
     row = _edit(claim.home, task, settings | _matched(folder, cell), place)
     row |= _signed(claim.home / "result.json", {"run_dir": str(folder / cell.name)})
-    keys = {"setting": cell.setting, "match": cell.match, "task": cell.task}
-    keys |= {"seed": cell.settings["seed"], "prompt": task.prompt, "folder": cell.name}
-    return keys | row
+    return cell.keys | {"prompt": task.prompt} | row
 
 
 def _in_vain(claim: Claim) -> int:
@@ -158,7 +156,10 @@ def _matched(folder: Path, cell: Cell) -> Settings:
     file = folder / cell.reference / "row.json"
     if not file.is_file():
         raise SparksError(f"its reference {cell.reference} failed")
-    spent = read_json(file)[str(cell.match)]
+    row = read_json(file)
+    spent = row.get(str(cell.match)) if isinstance(row, dict) else None
+    if type(spent) not in (int, float):
+        raise SparksError(f"{file} does not say its {cell.match}; remove it and run again")
     return {"budget": f"{cell.match}={spent:.6g}"}
 
 

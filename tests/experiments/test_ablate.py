@@ -241,6 +241,7 @@ def test_curves_are_those_of_the_histories(tmp_path: Path, monkeypatch: pytest.M
         best = np.minimum.accumulate(totals)
         lines = [
             {
+                **{"index": i, "seed": 1, "z_sha256": "", "losses": {"vlm": total}},
                 "best": bool(total == best[i]),
                 "total": total,
                 "p_yes": 0.5,
@@ -249,7 +250,7 @@ def test_curves_are_those_of_the_histories(tmp_path: Path, monkeypatch: pytest.M
             for i, total in enumerate(totals)
         ]
         (tmp_path / name).mkdir()
-        text = "\n".join(json.dumps(line) for line in lines)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
         (tmp_path / name / "history.jsonl").write_text(text)
     rows = [{"task": name, "folder": name} for name in ("a", "b")]
     draw_curves(tmp_path / "curve.png", tmp_path, {"adam": rows})

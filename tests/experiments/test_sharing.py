@@ -1,6 +1,7 @@
 """What a worker takes next, where it may, what it may read, and what others see of it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from sparks.experiments.bench import run_experiment, work_on
 from sparks.experiments.cells import Cell, Plan, load_plan
 from sparks.experiments.devices import Place
 from sparks.experiments.progress import Progress
+from sparks.experiments.results import write_results
 from sparks.experiments.running import _take_up
 from sparks.experiments.tasks import Task, task_list
 from sparks.experiments.work import CellWork, _Cells
@@ -26,11 +28,11 @@ from tests.workplace import Sparks
 TASKS = task_list("dev10")[:2]
 
 
-def write(folder: Path, cell: Cell, **row: Any) -> None:
+def write(folder: Path, cell: Cell, /, **row: Any) -> None:
     """A cell as if it were finished."""
     cell.row(folder).parent.mkdir(parents=True)
     shown = {"p_yes_baseline": 0.1, "p_yes_edited": 0.8}
-    cell.row(folder).write_text(json.dumps(shown | row))
+    cell.row(folder).write_text(json.dumps(cell.keys | shown | row))
 
 
 def order(folder: Path, plan: Plan, last: Cell | None = None) -> list[str]:
@@ -178,6 +180,39 @@ def test_others_see_what_is_done_what_runs_and_what_failed(
     assert running.name in out
     assert f"failed  {failed.name}: ValueError: out of luck" in out
     assert "nobody at work" in sparks("watch", str(tmp_path))[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        *((text, "cannot be read") for text in (b"", b"[" * 200_000, b"\xbb\x00")),
+        *((text, "not this edit's") for text in (b"[]", b"{}")),
+        ({"folder": "../elsewhere"}, "not this edit's"),
+        ({"seed": None}, "not this edit's"),
+        ({"p_yes_edited": "\x1b[2J"}, "p_yes_edited='.x1b.2J' cannot be"),
+        ({"p_yes_edited": 7.0}, "p_yes_edited=7.0 cannot be"),
+        ({"elapsed": math.nan}, "elapsed=nan cannot be"),
+        ({"total": [1]}, r"total=\[1\] cannot be"),
+        ({"solver": 3}, "solver=3 cannot be"),
+        ({"\x1b[2J": "x"}, "cannot be"),
+    ],
+)
+def test_a_row_that_no_cell_wrote_is_told_in_a_line(
+    row: bytes | dict[str, Any], told: str, tmp_path: Path, sparks: Sparks
+) -> None:
+    plan = plan_ablation("many", {}, {"adam": {}}, TASKS)
+    plan.save(tmp_path)
+    write(tmp_path, plan.cells[0], **({} if isinstance(row, bytes) else row))
+    if isinstance(row, bytes):
+        plan.cells[0].row(tmp_path).write_bytes(row)
+    with pytest.raises(SparksError, match=told) as refused:
+        write_results(tmp_path)
+    assert "row.json" in str(refused.value)
+    assert "\x1b" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+    code, out, _ = sparks("watch", str(tmp_path))
+    assert code == 0
+    assert "1 failed" in out
 
 
 def sources(folder: Path, name: str = "a") -> Mapping[str, Any]:

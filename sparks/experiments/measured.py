@@ -66,7 +66,7 @@ def _measure_cell(folder: Path, edits: Mapping[str, Task], group: str, edit: str
 
 def _read(home: Path) -> dict[str, Measured]:
     written = read_json(home / WRITTEN)
-    return {name: Measured(**written[name]) for name in ("baseline", "edited") if name in written}
+    return {n: Measured.of(written[n]) for n in ("baseline", "edited") if n in written}
 
 
 def with_figures(folder: Path, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ def order(folder: Path, plan: Plan, todo: Sequence[Cell]) -> None:
         todo: the cells that are not finished.
     """
     tasks, cache = {task.name: task for task in plan.tasks}, Cache()
-    chances = read_json(folder / CHANCES)
+    before = read_json(folder / CHANCES).items()
+    chances = {name: chance for name, chance in before if isinstance(chance, float)}
     for count, cell in enumerate(todo, 1):
         if cell.name not in chances:
             video = ready(folder, tasks[cell.task])

@@ -263,6 +263,31 @@ def test_recorded_answers_in_one_file(comparison: Comparison, tmp_path: Path) ->
         backend("recorded", str(tmp_path / "gone.json"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[", "[" * 100_000, "[]", "3", '{"key": 3}', '{"key": "x", "said": [{"answer": 3}]}', "\x00"],
+)
+def test_what_is_no_recorded_answer_is_refused_in_a_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "one.json").write_text(text)
+    for place in (tmp_path / "calls", tmp_path / "calls" / "one.json"):
+        with pytest.raises(SparksError, match="no recorded answers at") as refused:
+            Recorded(place)
+        assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "said", [3, [3], [{}], [{"answer": 3, "wrong": ""}], [{"answer": "not yet", "wrong": ""}]]
+)
+def test_a_kept_answer_that_is_none_is_told(
+    said: object, comparison: Comparison, tmp_path: Path
+) -> None:
+    (request, *_) = requests(comparison.scenarios[0], how(), "scripted")
+    (tmp_path / f"{request.key}.json").write_text(json.dumps({"said": said}))
+    with pytest.raises(SparksError, match=r"is no kept answer \(.*remove it to ask again"):
+        ask(request, Scripted("no"), tmp_path)
+
+
 def test_the_six_axes(comparison: Comparison, tmp_path: Path) -> None:
     result = judge(comparison, how(MODALITY), Truth(), tmp_path)
     assert all(set(each.scores) == set(MODALITY.axes) for each in result.judged)

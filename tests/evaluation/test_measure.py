@@ -1,6 +1,7 @@
 """Metrics by name and group, `sparks measure`, the check of metrics, and SAM 2."""
 
 import json
+import math
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from sparks.errors import SparksError
 from sparks.evaluation.metrics.flow import Motion
 from sparks.evaluation.metrics.masks import moving_parts, subject
-from sparks.evaluation.metrics.measuring import choose, figures, measure
+from sparks.evaluation.metrics.measuring import Measured, choose, figures, measure
 from sparks.evaluation.metrics.pairs import match
 from sparks.evaluation.metrics.sam2 import Sam2
 from sparks.media.clip import Clip, write_clip
@@ -201,6 +202,20 @@ def test_what_cannot_be_measured_is_listed(
     assert code == 0, err
     assert "- not measured: lpips: LPIPS needs AlexNet at" in out
     assert "- not measured: clip: no CLIP at" in out
+
+
+def test_only_what_was_measured_is_read_back() -> None:
+    found = Measured({"l1": 0.25, "lag": None}, {"lpips": "no weights"}, {}, {"flow": [0.0, 1.0]})
+    assert Measured.of(json.loads(json.dumps(found.as_json()))) == found
+    for odd in (
+        None,
+        [],
+        3,
+        {"figures": 3},
+        {"figures": {"l1": "="}},
+        {"curves": {"flow": [math.nan]}},
+    ):
+        assert Measured.of(odd) == Measured()
 
 
 def test_a_run_is_measured(sparks: Sparks, tmp_path: Path) -> None:

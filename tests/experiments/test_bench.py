@@ -122,6 +122,13 @@ def test_metrics_are_columns_that_can_be_added_later(
     assert "Not measured: lpips" in page
     assert "colour drift" in page
 
+    file.write_text(json.dumps({"edited": {"figures": {"l1": "="}}}))  # as nobody measured it
+    code, out, err = sparks("bench", "--output", "measured", "--metrics", "l1", "--json")
+    assert code == 0, err
+    assert [cell["l1"] for cell in json.loads(out)["cells"]] == [
+        cell["l1"] for cell in found["cells"]
+    ]
+
 
 def test_the_page_stands_alone(sparks: Sparks, workplace: Path) -> None:
     code, _, err = sparks(*bench("--output", "seen", "--budget", "qwen_calls=1"))

@@ -152,16 +152,16 @@ def _measure(
         executor.run(Pieces.writing(folder, todo, do))
     for piece, (scenario, method) in edits.items():
         record, key = read_json(files[piece]), (scenario.name, method)
-        outcome.measured[key] = Measured(**record["measured"])
-        if record["truth"] is not None:
-            outcome.known[key] = record["truth"]
+        outcome.measured[key] = Measured.of(record.get("measured"))
+        if isinstance(known := record.get("truth"), dict):
+            outcome.known[key] = known
 
 
 def _before(file: Path, scenario: Scenario, method: str, layout: Layout) -> Measured:
     """What an earlier call measured of the same videos."""
     record = read_json(file)
     same = record.get("stamp") == _stamp(scenario, method, layout)
-    return Measured(**record["measured"]) if same else Measured()
+    return Measured.of(record.get("measured")) if same else Measured()
 
 
 def _measure_one(

@@ -73,8 +73,9 @@ def _bring(video: Found, like: Found, path: Path) -> list[str]:
     stamp = [video.part, _digest(video.path), like.part, _digest(like.path)]
     record = path.with_suffix(".json")
     before: dict[str, Any] = read_json(record)
-    if before.get("stamp") == stamp and path.is_file():
-        return list(before["changed"])
+    told = before.get("changed")
+    if before.get("stamp") == stamp and path.is_file() and isinstance(told, list):
+        return list(map(str, told))
     clip, changed = read_part(video)
     form, _ = read_part(like)
     clip, more = fitted(clip, form)

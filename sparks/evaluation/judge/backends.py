@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 from sparks.evaluation.judge.calls import Backend
 from sparks.evaluation.judge.request import Request
 from sparks.files import read_json
@@ -53,16 +54,18 @@ class Recorded:
 
     def __init__(self, path: Path) -> None:
         self.name = "recorded"
-        if path.is_dir():
-            calls = [read_json(file) for file in path.glob("*.json")]
-            self.answers = {each["key"]: [s["answer"] for s in each["said"]] for each in calls}
-            self.name = calls[0]["asked"]["judge"] if calls else "recorded"
-            return
         try:
-            recorded = read_json(path)
-        except (OSError, ValueError) as error:
-            raise SparksError(f"no recorded answers at {path} ({error})") from error
-        self.answers = {key: [a] if isinstance(a, str) else a for key, a in recorded.items()}
+            if path.is_dir():
+                calls = [read_json(file) for file in path.glob("*.json")]
+                answers = {each["key"]: [s["answer"] for s in each["said"]] for each in calls}
+                self.name = str(calls[0]["asked"]["judge"]) if calls else "recorded"
+            else:
+                recorded = read_json(path).items()
+                answers = {key: [a] if isinstance(a, str) else a for key, a in recorded}
+            self.answers = TypeAdapter(dict[str, list[str]]).validate_python(answers, strict=True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = shorten(f"{type(error).__name__}: {error}")
+            raise SparksError(f"no recorded answers at {path} ({why})") from error
 
     def answer(self, request: Request, earlier: list[tuple[str, str]]) -> str:
         """The next answer to the question.

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from sparks.errors import SparksError
+from sparks.errors import SparksError, shorten
 from sparks.evaluation.judge.answers import Answer, parse
 from sparks.evaluation.judge.request import Request
 from sparks.files import read_json, write_text
@@ -37,7 +37,10 @@ def ask(request: Request, backend: Backend, folder: Path) -> Answer | None:
     """
     path = folder / f"{request.key}.json"
     if (earlier := _kept(path)) is not None:
-        return _valid(earlier, request)
+        try:
+            return _valid(earlier, request)
+        except (ValueError, TypeError) as error:
+            raise _unusable(path, error) from None
     tries: list[tuple[str, str]] = []
     for _ in range(TRIES):
         text = backend.answer(request, tries)
@@ -62,8 +65,13 @@ def _valid(content: dict[str, Any], request: Request) -> Answer | None:
 def _kept(path: Path) -> dict[str, Any] | None:
     try:
         call: dict[str, Any] = read_json(path)
-        return call if call["said"] else None
+        return call if [(said["answer"], said["wrong"]) for said in call["said"]] else None
     except OSError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise SparksError(f"{path} is no kept answer ({error}); remove it to ask again") from None
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: Exception) -> SparksError:
+    why = shorten(f"{type(error).__name__}: {error}")
+    return SparksError(f"{path} is no kept answer ({why}); remove it to ask again")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from sparks.errors import SparksError
 from sparks.registry import metrics
@@ -28,6 +33,16 @@ class Measured:
     missing: dict[str, str] = field(default_factory=dict)
     using: dict[str, str] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, content: object) -> Measured:
+        """What `as_json` gave, as a file has it; nothing, if that is something else."""
+        try:
+            found = TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
+        except ValidationError:
+            return cls()
+        numbers = [*found.figures.values(), *chain.from_iterable(found.curves.values())]
+        return found if all(n is None or math.isfinite(n) for n in numbers) else cls()
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""

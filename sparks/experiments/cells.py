@@ -80,7 +80,7 @@ class Cell:
         return re.sub(r"[^\w.@-]+", "-", self.setting).lstrip(".-") or self.setting
 
     @property
-    def keys(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Any]:
         """The columns of its row that tell it from others."""
         own = {"setting": self.setting, "match": self.match, "task": self.task}
         return {**own, "seed": self.settings["seed"], "folder": self.name}
@@ -218,7 +218,7 @@ def read_row(folder: Path, cell: Cell) -> dict[str, Any]:
     file = cell.row(folder)
     try:
         row = read_json(file)
-        if not isinstance(row, dict) or any(row.get(k) != v for k, v in cell.keys.items()):
+        if not isinstance(row, dict) or any(row.get(k) != v for k, v in cell.columns.items()):
             raise ValueError("it is not this edit's")
         if odd := [name for name, value in row.items() if not _is_value(name, value)]:
             raise ValueError(f"{printable(odd[0])}={shorten(repr(row[odd[0]]))} cannot be")

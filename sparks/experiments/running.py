@@ -99,7 +99,7 @@ def _made(folder: Path, task: Task, cell: Cell, claim: Claim, place: Place) -> d
     settings = merge(cell.settings, task.settings(ready(folder, task)))
     row = _edit(claim.home, task, settings | _matched(folder, cell), place)
     row |= _signed(claim.home / "result.json", {"run_dir": str(folder / cell.name)})
-    return cell.keys | {"prompt": task.prompt} | row
+    return cell.columns | {"prompt": task.prompt} | row
 
 
 def _in_vain(claim: Claim) -> int:

@@ -18,6 +18,7 @@ from sparks.pocket.likeness import likeness
 from sparks.pocket.tasks import Source
 from sparks.pocket.words import COLOURS, understand
 from sparks.runs.prepare import Prepared
+from sparks.runs.result import number
 
 _ANSWERS = (
     *("solver", "space", "p_yes_baseline", "p_yes_best", "p_yes_edited"),
@@ -70,7 +71,7 @@ def score(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
     truth = _truth(run, task, prepared) if _has_truth(task) else {}
     accepted = result["p_yes_edited"] > 0.5
     judgeable = agrees is not None and bool(truth)
-    return {
+    row = {
         **{name: result[name] for name in _ANSWERS},
         "dim": prepared.problem.dim,
         "accepted": accepted,
@@ -83,6 +84,7 @@ def score(run: Path, task: Task, prepared: Prepared) -> dict[str, Any]:
         **result["spent"],
         **truth,
     }
+    return {name: number(value) if type(value) is float else value for name, value in row.items()}
 
 
 def _has_truth(task: Task) -> bool:

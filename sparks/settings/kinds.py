@@ -9,8 +9,7 @@ from pydantic import BaseModel
 
 from sparks.errors import SparksError, shorten
 
-#: Its own checks, and the final render's, see to it; what the search found is kept.
-FINAL = "guidance.final."
+_FINAL = "guidance.final."  # whose render says so itself, with what the search found written
 _WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -18,7 +17,7 @@ def check_kinds(given: Any, taken: Any, key: str = "") -> None:
     """Compare what was written with what was made of it.
 
     A whole number may stand for any number; nothing else is turned into another kind. Infinity and
-    what is no number are refused wherever they stand, but in FINAL.
+    what is no number are refused wherever they stand, but in `guidance.final`.
 
     Args:
         given: tables, lists and single values, as YAML has them.
@@ -35,7 +34,7 @@ def check_kinds(given: Any, taken: Any, key: str = "") -> None:
         ...
         sparks.errors.SparksError: seed=True is not usable: give a whole number
     """
-    if isinstance(given, float) and not math.isfinite(given) and not key.startswith(FINAL):
+    if isinstance(given, float) and not math.isfinite(given) and not key.startswith(_FINAL):
         raise SparksError(f"{key}={given} is not usable: give a finite number")
     if _turned(type(given), type(taken)):
         text = shorten(repr(given))

@@ -240,6 +240,10 @@ def test_the_truth_is_read_from_the_decoded_videos(tmp_path: Path) -> None:
     noisy = (videos["edited"] + 0.05 * torch.randn_like(videos["edited"])).clamp(0, 1)
     write_clip(tmp_path / "edited.mp4", Clip(noisy, source.fps))
     assert score(tmp_path, task, prepared)["outside_edited"] > 2
+    write_clip(tmp_path / "edited.mp4", Clip(torch.full_like(noisy, 0.5), source.fps))
+    gone = score(tmp_path, task, prepared)
+    assert gone["happened_edited"] is False
+    json.dumps(gone, allow_nan=False)  # null is what has no meaning
 
 
 RESULT = {

@@ -32,7 +32,7 @@ def write(folder: Path, cell: Cell, /, **row: Any) -> None:
     """A cell as if it were finished."""
     cell.row(folder).parent.mkdir(parents=True)
     shown = {"p_yes_baseline": 0.1, "p_yes_edited": 0.8}
-    cell.row(folder).write_text(json.dumps(cell.keys | shown | row))
+    cell.row(folder).write_text(json.dumps(cell.columns | shown | row))
 
 
 def order(folder: Path, plan: Plan, last: Cell | None = None) -> list[str]:

@@ -36,11 +36,12 @@ def ask(request: Request, backend: Backend, folder: Path) -> Answer | None:
         SparksError: whatever the backend says is in the way.
     """
     path = folder / f"{request.key}.json"
-    if (earlier := _kept(path)) is not None:
-        try:
+    try:
+        if (earlier := _kept(path)) is not None:
             return _valid(earlier, request)
-        except (ValueError, TypeError) as error:
-            raise _unusable(path, error) from None
+    except (ValueError, KeyError, TypeError) as error:
+        why = shorten(f"{type(error).__name__}: {error}")
+        raise SparksError(f"{path} is no kept answer ({why}); remove it to ask again") from None
     tries: list[tuple[str, str]] = []
     for _ in range(TRIES):
         text = backend.answer(request, tries)
@@ -65,13 +66,6 @@ def _valid(content: dict[str, Any], request: Request) -> Answer | None:
 def _kept(path: Path) -> dict[str, Any] | None:
     try:
         call: dict[str, Any] = read_json(path)
-        return call if [(said["answer"], said["wrong"]) for said in call["said"]] else None
+        return call if call["said"] else None
     except OSError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise _unusable(path, error) from None
-
-
-def _unusable(path: Path, error: Exception) -> SparksError:
-    why = shorten(f"{type(error).__name__}: {error}")
-    return SparksError(f"{path} is no kept answer ({why}); remove it to ask again")

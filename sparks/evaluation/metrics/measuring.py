@@ -38,7 +38,7 @@ class Measured:
     def of(cls, content: object) -> Measured:
         """What `as_json` gave, as a file has it; nothing, if that is something else."""
         try:
-            found = TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
+            found = _ADAPTER.validate_json(json.dumps(content), strict=True)
         except ValidationError:
             return cls()
         numbers = [*found.figures.values(), *chain.from_iterable(found.curves.values())]
@@ -55,6 +55,9 @@ class Measured:
         return Measured(
             missing={n: why for n, why in missing.items() if n in later.missing}, **parts
         )
+
+
+_ADAPTER = TypeAdapter(Measured)
 
 
 @dataclass(frozen=True)

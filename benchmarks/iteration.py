@@ -64,7 +64,7 @@ class Session:
         self.size, self.device, self.dtype, self.files = size, device, dtype, files
         self.setup_seconds: dict[str, float] = {}
         self.notes: list[str] = []
-        source = RandomModel(size)
+        source = RandomModel(size, made_on=device)
         if files is not None:
             save(source, files)
         with self._taking("build the codecs"):
@@ -222,6 +222,14 @@ def cosine(one: Tensor, other: Tensor) -> float:
     return float(torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=0))
 
 
+def _against_file(gradient: Tensor, file: Path) -> float | None:
+    """The angle with the gradient in a file; None where there is none yet, which is then written."""
+    if file.exists():
+        return cosine(gradient, torch.load(file, map_location=gradient.device))
+    torch.save(gradient, file)
+    return None
+
+
 def say(text: str) -> None:
     """Tell about progress, so that a run that is cut off has not been for nothing."""
     print(text, file=sys.stderr, flush=True)
@@ -302,6 +310,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
         reference = measured["gradient"]
         result["gradient_norm"] = float(reference.norm())
+        if options.gradient is not None:
+            result["gradient_cosine_to_file"] = _against_file(reference, options.gradient)
         result["variants"] = [
             _variant(session, reference, text, fast, options) for text in options.also
         ]
@@ -440,6 +450,8 @@ def table(result: dict[str, Any]) -> str:
         f"matrix rate {rate / 1e12:.2f} TFLOP/s, of which "
         f"{result['share_of_matrix_rate']:.1%} used; peak {result['peak_bytes'] / 2**30:.2f} GiB"
     )
+    if result.get("gradient_cosine_to_file") is not None:
+        lines.append(f"\ngradient cosine to the file {result['gradient_cosine_to_file']:.6f}")
     more = (result["variants"], result.get("each_cost", ()), result.get("approximations", ()))
     for each in (each for group in more for each in group):
         angle = f", gradient cosine {each['gradient_cosine']:.6f}" if "seconds" in each else ""
@@ -477,6 +489,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--storage", choices=STORAGES, default="resident", help="of the denoiser")
     parser.add_argument("--approximations", action="store_true", help="what doing less costs")
+    parser.add_argument(
+        "--gradient", type=Path, metavar="FILE", help="written, or compared with if it is there"
+    )
     parser.add_argument("--compare", choices=["naive"])
     parser.add_argument("--costs", nargs="*", choices=COSTS, help="that the naive way pays")
     parser.add_argument(

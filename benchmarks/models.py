@@ -46,8 +46,14 @@ class RandomModel:
 
     path = None
 
-    def __init__(self, size: Size) -> None:
-        self.size = size
+    def __init__(self, size: Size, made_on: torch.device | None = None) -> None:
+        """Networks of a size.
+
+        Args:
+            made_on: the device that draws the weights, by default the one that each is asked for
+                on; drawing 19 billion takes a CPU minutes.
+        """
+        self.size, self.made_on = size, made_on
 
     def __contains__(self, name: str) -> bool:
         return name in self.size.components
@@ -63,7 +69,7 @@ class RandomModel:
 
     def load_frozen(self, name: str, device: torch.device, dtype: torch.dtype) -> Any:
         """Component `name` with random weights, frozen."""
-        return build(self.size.components[name], name, device, dtype)
+        return build(self.size.components[name], name, self.made_on or device, dtype).to(device)
 
 
 def build(component: Component, name: str, device: torch.device, dtype: torch.dtype) -> Any:

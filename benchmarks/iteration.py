@@ -223,7 +223,7 @@ def cosine(one: Tensor, other: Tensor) -> float:
 
 
 def _against_file(gradient: Tensor, file: Path) -> float | None:
-    """The angle with the gradient in a file; None where there is none yet, which is then written."""
+    """The angle with the gradient in a file; None where there is none yet: it is written."""
     if file.exists():
         return cosine(gradient, torch.load(file, map_location=gradient.device))
     torch.save(gradient, file)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparks.critics.chat import answer_ids, question_inputs
 from sparks.critics.loading import load_parts
@@ -41,6 +43,16 @@ def yes_no_logits(
     rows = model.lm_head.weight[list(answers)]
     with torch.autocast(hidden.device.type, enabled=False):
         return hidden.float() @ rows.float().T
+
+
+def embed_patches(embed: nn.Module, patches: Tensor) -> Tensor:
+    """The first layer of a Qwen2.5-VL, `[N, C * T * P * P]` to `[N, width]`, as one product.
+
+    There it is a convolution whose stride is its kernel, of which the backward pass on a CPU takes
+    nine times as long.
+    """
+    weight: Tensor = embed.proj.weight  # type: ignore[union-attr, assignment]
+    return F.linear(patches.to(weight.dtype), weight.flatten(1))
 
 
 _Side = Annotated[int, Field(ge=1)]
@@ -90,6 +102,8 @@ class QwenCritic:
             )
         self.model, self.tokenizer = model if isinstance(model, tuple) else _load(model, dtype)
         self.model.to(device).eval().requires_grad_(False)
+        first = self.model.model.visual.patch_embed
+        first.forward = partial(embed_patches, first)
         vision = self.model.config.vision_config
         self.preprocess = Preprocess(
             vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size, size, norm

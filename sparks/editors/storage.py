@@ -49,7 +49,8 @@ def store(transformer: Any, storage: str, device: torch.device) -> None:
     blocks = transformer.transformer_blocks
     if storage == "fp8":
         for weight in _linear_weights(blocks):
-            weight.data = weight.data.to(device).to(torch.float8_e4m3fn)  # rounding is slow on a CPU
+            # Rounding is slow on a CPU.
+            weight.data = weight.data.to(device).to(torch.float8_e4m3fn)
         transformer.to(device)
     else:
         transformer.transformer_blocks = nn.ModuleList()

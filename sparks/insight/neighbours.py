@@ -25,8 +25,8 @@ class Against:
     """A figure and what shuffled labels give.
 
     Attributes:
-        found: its mean over runs, with an interval over tasks and their seeds.
-        shuffled, low, high: mean and 95 % range of the shuffles.
+        found: its mean over tasks, with an interval over tasks and their seeds.
+        shuffled, low, high: mean and 95 % range of the shuffles, each a mean over tasks too.
         p: share of shuffles, the labels as they are among them, that reach it.
     """
 
@@ -145,7 +145,16 @@ def _against(
     found = estimate(rows, "value")
     if found is None:
         return None
-    shuffled = [float(np.nanmean(measure([label[task] for task in tasks]))) for label in drawn]
-    reached = 1 + sum(each >= np.nanmean(values) - 1e-12 for each in shuffled)
+    shuffled = [_over(tasks, measure([label[task] for task in tasks])) for label in drawn]
+    reached = 1 + sum(each >= found.mean - 1e-12 for each in shuffled)
     low, high = (float(end) for end in np.quantile(shuffled, (0.025, 0.975)))
     return Against(found, float(np.mean(shuffled)), low, high, float(reached / (1 + len(drawn))))
+
+
+def _over(tasks: Sequence[Any], values: Array) -> float:
+    """The mean over tasks of means over their runs, as of `estimate`; NaN is left out."""
+    _, codes = np.unique(np.asarray(tasks, dtype=str), return_inverse=True)
+    known = ~np.isnan(values)
+    counts = np.bincount(codes[known])
+    sums = np.bincount(codes[known], values[known])
+    return float((sums[counts > 0] / counts[counts > 0]).mean())

@@ -68,6 +68,15 @@ def test_labels_that_group_are_told_from_those_that_do_not() -> None:
     assert blind["accuracy"].low <= blind["accuracy"].found.mean <= blind["accuracy"].high
 
 
+def test_shuffles_weigh_tasks_alike_whatever_their_number_of_seeds() -> None:
+    line = np.array([0, 1, 1.1, 1.2, 5])
+    distances, tasks, labels = np.abs(line[:, None] - line), [*"abbbc"], [*"xxxxy"]
+    found = grouping(distances, labels, tasks, apart(tasks), shuffles=400)["accuracy"]
+    # The labels as they are group best of the three ways to give them: of a and b all, of c none.
+    assert found.found.mean == pytest.approx(2 / 3)
+    assert found.high == pytest.approx(2 / 3)
+
+
 @pytest.fixture(scope="module")
 def many(workplace: Path) -> Path:
     return workplace / "many"

@@ -1,7 +1,7 @@
 """The question against its opposite: a critic of its own, tried on the development half.
 
-    sparks bench --tasks dev40 --critic benchmarks/opposite.py:Opposite --set critic.num_frames=24 \\
-        --budget renders=30 --output runs/opposite
+    sparks bench --tasks dev40 --budget renders=30 --output runs/opposite \\
+        --critic benchmarks/opposite.py:Opposite --set critic.num_frames=24
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from sparks.critics.chat import answer_ids, question_inputs
 from sparks.critics.preprocess import NORMS, Preprocess
-from sparks.critics.qwen import QUESTION
+from sparks.critics.qwen import QUESTION, embed_patches
 from sparks.critics.sampling import select
 from sparks.pocket import measure, world
 from sparks.pocket.critic_model import build_model, build_tokenizer
@@ -308,14 +309,17 @@ def pleasing(
 def quick_vision(visual: Any) -> Iterator[None]:
     """The vision tower with the same result in less time, for frames of one size."""
     quick = {block.attn: equal_windows(block.attn) for block in visual.blocks}
-    quick[visual.patch_embed] = patches_as_rows(visual.patch_embed)
+    quick[visual.patch_embed] = partial(embed_patches, visual.patch_embed)
+    before = {module: vars(module).get("forward") for module in quick}
     for module, forward in quick.items():
         module.forward = forward
     try:
         yield
     finally:
-        for module in quick:
+        for module, forward in before.items():
             del module.forward  # its class has one
+            if forward is not None:
+                module.forward = forward
 
 
 def equal_windows(attention: Any) -> Callable[..., Tensor]:
@@ -339,8 +343,3 @@ def equal_windows(attention: Any) -> Callable[..., Tensor]:
         return attention.proj(mixed.transpose(1, 2).reshape(length, -1))
 
     return forward
-
-
-def patches_as_rows(embedding: Any) -> Callable[[Tensor], Tensor]:
-    """The convolution over patches that do not overlap, as the product that it is."""
-    return lambda pixels: F.linear(pixels, embedding.proj.weight.flatten(1))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sparks.critics.qwen import QwenCritic
+from sparks.errors import SparksError
 
 
 class Opposite(QwenCritic):
@@ -20,6 +21,9 @@ class Opposite(QwenCritic):
         model: as of `QwenCritic`.
         static_prompt: what the source shows; given by the program.
         weight: of the opposite.
+
+    Raises:
+        SparksError: it is not known what the source shows.
     """
 
     calls = 2
@@ -36,7 +40,11 @@ class Opposite(QwenCritic):
         size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(model, device=device, fps=fps, num_frames=num_frames, size=size)
-        self.static_prompt, self.weight = static_prompt or "", weight
+        if not static_prompt:
+            raise SparksError(
+                "there is no opposite to ask about; say with --static-prompt what it is"
+            )
+        self.static_prompt, self.weight = static_prompt, weight
 
     def log_odds(self, frames: Tensor, prompt: str, indices: Sequence[int] | None = None) -> Tensor:
         """As of `QwenCritic`."""

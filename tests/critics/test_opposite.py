@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from sparks import registry
 from sparks.critics.qwen import QwenCritic
+from sparks.errors import SparksError
 from sparks.testing import check_critic
 
 PROMPT, STILL = "a red ball jumps", "a red ball stays still"
@@ -21,3 +23,5 @@ def test_the_opposite_counts_against(
     asked, against = (critic.log_odds(frames, prompt) for prompt in (PROMPT, STILL))
     found = opposite.log_odds(frames, PROMPT)
     torch.testing.assert_close(found, asked - 0.5 * against)
+    with pytest.raises(SparksError, match="no opposite to ask about; say with --static-prompt"):
+        kind(str(folder))
